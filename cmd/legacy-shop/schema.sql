@@ -202,7 +202,7 @@ CREATE TABLE IF NOT EXISTS idempotency_keys (
     endpoint     text NOT NULL,
     request_hash bytea NOT NULL,
     status       integer,                   -- the answer that was given, and is given again
-    answer       jsonb,
+    answer       text,
     created_at   timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
 );
 
