@@ -83,6 +83,10 @@ type Table struct {
 	Columns []Column
 	// ReplicaIdentity is pg_class.relreplident: d, n, f or i.
 	ReplicaIdentity byte
+	// Uncaptured names the columns that the stream carries and the capture does
+	// not name: those left out on purpose, and those that somebody added. It is
+	// nil in a Table that does not come from the stream.
+	Uncaptured []string
 }
 
 // FullName is "schema.name", unquoted: the name that the configuration uses.
