@@ -33,8 +33,10 @@ type Catalog struct {
 
 // CatalogRole is the role that the connection runs as.
 type CatalogRole struct {
-	Name        string
-	Superuser   bool
+	Name      string
+	Superuser bool
+	// Replication is true also for a member of rds_replication, which is how
+	// Amazon RDS grants it.
 	Replication bool
 	BypassRLS   bool
 	// Connect and Create are the privileges on the database.
@@ -80,8 +82,9 @@ type CatalogTable struct {
 	Indexes     []UniqueIndex // unique ones, the primary key's included
 	ForeignKeys []ForeignKey
 	Triggers    []Trigger // of users only
-	// RowSecurity is true where policies filter what a role may read.
-	RowSecurity bool
+	// Filtered is true where row security hides rows from this role: a
+	// snapshot would lack rows that the WAL then speaks of.
+	Filtered bool
 	// Rows and Bytes are the server's own estimates, -1 where it has none;
 	// those of a partitioned table are the sums over its partitions.
 	Rows  int64

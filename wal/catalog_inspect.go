@@ -103,7 +103,10 @@ func (in *inspector) server(ctx context.Context) error {
 	c := in.cat
 	err := in.tx.QueryRow(ctx, `
 		SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_database(),
-		       pg_catalog.pg_is_in_recovery(), r.rolname, r.rolsuper, r.rolreplication, r.rolbypassrls,
+		       pg_catalog.pg_is_in_recovery(), r.rolname, r.rolsuper,
+		       r.rolreplication OR EXISTS (SELECT FROM pg_catalog.pg_roles g WHERE g.rolname = 'rds_replication'
+		                                   AND pg_catalog.pg_has_role(g.oid, 'USAGE')),
+		       r.rolbypassrls,
 		       pg_catalog.has_database_privilege(current_database(), 'CONNECT'),
 		       pg_catalog.has_database_privilege(current_database(), 'CREATE')
 		FROM pg_catalog.pg_roles r WHERE r.rolname = current_user`).
@@ -135,7 +138,7 @@ func (in *inspector) tables(ctx context.Context) error {
 	var extension *string
 	return in.each(ctx, `
 		SELECT c.oid, n.nspname, c.relname, pg_catalog.pg_get_userbyid(c.relowner), c.relkind::text, c.relispartition,
-		       c.relpersistence = 'u', c.relreplident::text, c.relrowsecurity,
+		       c.relpersistence = 'u', c.relreplident::text, pg_catalog.row_security_active(c.oid),
 		       c.reltuples::bigint,
 		       (c.relpages::bigint + coalesce(tc.relpages, 0)) * current_setting('block_size')::bigint,
 		       coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false),
@@ -147,7 +150,7 @@ func (in *inspector) tables(ctx context.Context) error {
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		LEFT JOIN pg_catalog.pg_class tc ON tc.oid = c.reltoastrelid
 		WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence IN ('p', 'u') AND `+userSchema,
-		[]any{&t.OID, &t.Schema, &t.Name, &t.Owner, &kind, &partition, &t.Unlogged, &identity, &t.RowSecurity,
+		[]any{&t.OID, &t.Schema, &t.Name, &t.Owner, &kind, &partition, &t.Unlogged, &identity, &t.Filtered,
 			&t.Rows, &t.Bytes, &t.Select, &t.Owned, &extension},
 		func() error {
 			row := t
