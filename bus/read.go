@@ -1,0 +1,198 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	kafka "github.com/segmentio/kafka-go"
+
+	"banyan/event"
+)
+
+// First stands for the first offset that a partition has.
+const First int64 = -2
+
+const (
+	fetchBytes = 4 << 20
+	fetchWait  = 500 * time.Millisecond
+	// stallLimit is how often a fetch may come back without getting any
+	// further before a read gives up: a broker that announces records and
+	// does not send them would be asked for ever.
+	stallLimit = 20
+)
+
+// Range is what a partition holds: offsets from First to before Next.
+type Range struct{ First, Next int64 }
+
+// Ends gives the first offset of a partition and the one its next record will
+// get.
+func (c *Cluster) Ends(ctx context.Context, topic string, partition int) (first, next int64, err error) {
+	all, err := c.ends(ctx, topic, []int{partition})
+	if err != nil {
+		return 0, 0, err
+	}
+	return all[0].First, all[0].Next, nil
+}
+
+// AllEnds gives the ranges of all partitions of a topic, by partition.
+func (c *Cluster) AllEnds(ctx context.Context, topic string) ([]Range, error) {
+	n, err := c.Partitions(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	numbers := make([]int, n)
+	for i := range numbers {
+		numbers[i] = i
+	}
+	return c.ends(ctx, topic, numbers)
+}
+
+func (c *Cluster) ends(ctx context.Context, topic string, partitions []int) ([]Range, error) {
+	var ask1 []kafka.OffsetRequest
+	for _, p := range partitions {
+		ask1 = append(ask1, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
+	}
+	res, err := ask(ctx, c, "ask for the ends of topic "+topic, func(ctx context.Context) (*kafka.ListOffsetsResponse, error) {
+		res, err := c.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Addr: c.addr, Topics: map[string][]kafka.OffsetRequest{topic: ask1}})
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range res.Topics[topic] {
+			if p.Error != nil {
+				return nil, p.Error
+			}
+		}
+		return res, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[int]Range, len(partitions))
+	for _, p := range res.Topics[topic] {
+		found[p.Partition] = Range{First: p.FirstOffset, Next: p.LastOffset}
+	}
+	ranges := make([]Range, len(partitions))
+	for i, p := range partitions {
+		r, ok := found[p]
+		if !ok {
+			return nil, &Error{Op: "ask for the ends of", Topic: topic, Partition: p, Kind: Transient, Err: errors.New("the broker did not say")}
+		}
+		ranges[i] = r
+	}
+	return ranges, nil
+}
+
+// Read yields the records of one partition from offset from (or First) to
+// before until, in order. On a compacted topic offsets are missing, the last
+// ones before until too. It ends after the first error: an *Error, which wraps
+// an *OutOfRange where the log does not hold the offset. A broker that goes
+// away for a moment is asked again, as often as the watchdog allows.
+//
+// The records stay valid after the next step, but share memory.
+func (c *Cluster) Read(ctx context.Context, topic string, partition int, from, until int64) iter.Seq2[event.Record, error] {
+	return func(yield func(event.Record, error) bool) {
+		r := &reader{c: c, topic: topic, partition: partition, next: from, until: until}
+		for r.next < until {
+			records, err := r.step(ctx)
+			if err != nil {
+				yield(event.Record{}, err)
+				return
+			}
+			for _, rec := range records {
+				if rec.Offset >= until {
+					return
+				}
+				if !yield(rec, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// reader steps through one partition.
+type reader struct {
+	c         *Cluster
+	topic     string
+	partition int
+	next      int64 // offset to go on from
+	until     int64 // the caller wants what lies before it; 0 where that is open
+	first     int64 // of the log, as last seen
+	end       int64 // of the log, as last seen
+	stalled   int
+	buf       []event.Record
+}
+
+func (r *reader) fail(ctx context.Context, err error) error {
+	return r.c.failAt(ctx, "read", r.topic, r.partition, err)
+}
+
+// step fetches once. No records and no error means that there is nothing yet,
+// or that what there was had been compacted away.
+func (r *reader) step(ctx context.Context) ([]event.Record, error) {
+	for {
+		if r.next == First {
+			first, end, err := r.c.Ends(ctx, r.topic, r.partition)
+			if err != nil {
+				return nil, err
+			}
+			r.next, r.first, r.end = first, first, end
+		}
+		res, err := r.c.fetch(ctx, r.topic, r.partition, r.next, fetchWait, fetchBytes)
+		switch {
+		case errors.Is(err, kafka.OffsetOutOfRange):
+			first, end, err := r.c.Ends(ctx, r.topic, r.partition)
+			if err != nil {
+				return nil, err
+			}
+			return nil, r.fail(ctx, &OutOfRange{Offset: r.next, First: first, Next: end})
+		case err != nil:
+			if ctx.Err() != nil || kindOf(err) == Permanent {
+				return nil, r.fail(ctx, err)
+			}
+			if err := r.stall(ctx, err); err != nil {
+				return nil, err
+			}
+			r.c.forget()
+			continue
+		}
+		r.first, r.end = res.logStart, res.highWatermark
+		before := r.next
+		// The records are handed out; the slice that holds them is used again
+		// only after they were all taken.
+		r.buf, r.next, err = readBatches(res.records, r.partition, r.next, r.buf[:0])
+		if err != nil {
+			return nil, r.fail(ctx, err)
+		}
+		if r.next == before && r.next < max(r.end, r.until) {
+			// Below the end: a broker that announces records and sends none.
+			// Beyond it: a new leader that has not caught up, or a topic that
+			// was made anew.
+			if err := r.stall(ctx, &OutOfRange{Offset: r.next, First: r.first, Next: r.end}); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		r.stalled = 0
+		return r.buf, nil
+	}
+}
+
+// stall is the watchdog: it waits a little, and gives up in the end.
+func (r *reader) stall(ctx context.Context, cause error) error {
+	r.stalled++
+	if r.stalled >= stallLimit {
+		return r.fail(ctx, fmt.Errorf("no progress after %d attempts: %w", r.stalled, cause))
+	}
+	wait := time.NewTimer(min(time.Duration(r.stalled)*r.c.pause, time.Second))
+	defer wait.Stop()
+	select {
+	case <-ctx.Done():
+		return r.fail(ctx, ctx.Err())
+	case <-wait.C:
+		return nil
+	}
+}
