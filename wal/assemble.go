@@ -112,7 +112,7 @@ func (a *assembler) row(op Op, body []byte) error {
 	if err != nil || rel.table == nil {
 		return err
 	}
-	a.reserve(len(body) + 16)
+	a.reserve(len(body) + 16 + lengthRoom)
 	at := len(a.buf)
 	if a.spill != nil {
 		at = a.openLength()
@@ -137,7 +137,7 @@ func (a *assembler) truncate(body []byte) error {
 		if rel.table == nil {
 			continue
 		}
-		a.reserve(16)
+		a.reserve(16 + lengthRoom)
 		at := len(a.buf)
 		if a.spill != nil {
 			at = a.openLength()
@@ -166,9 +166,8 @@ func (a *assembler) reserve(n int) {
 const lengthRoom = binary.MaxVarintLen64
 
 // openLength leaves room for the length of a record whose size is not known
-// yet, and returns where the room begins.
+// yet, and returns where the room begins. The room was reserved.
 func (a *assembler) openLength() int {
-	a.reserve(lengthRoom)
 	at := len(a.buf)
 	a.buf = a.buf[:at+lengthRoom]
 	return at
@@ -312,4 +311,3 @@ func (a *assembler) reset() error {
 	a.spill = nil
 	return err
 }
-

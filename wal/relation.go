@@ -39,6 +39,8 @@ type relations struct {
 	// made keeps the last Table of each OID over sessions, so that a repeated
 	// description that changes nothing gives the same Table.
 	made map[uint32]*Table
+	// names gives the captured name of a table that may have another by now.
+	names map[uint32]string
 	// look reads what the catalog says now; the message itself knows neither
 	// the names of types nor which columns are the key.
 	look  func() (*columnFacts, error)
@@ -46,7 +48,7 @@ type relations struct {
 }
 
 func newRelations(capture Capture, look func() (*columnFacts, error)) *relations {
-	return &relations{capture: capture, look: look, known: map[uint32]*relation{}, made: map[uint32]*Table{}}
+	return &relations{capture: capture, look: look, known: map[uint32]*relation{}, made: map[uint32]*Table{}, names: map[uint32]string{}}
 }
 
 // forget is called when a new session begins.
@@ -57,7 +59,13 @@ func (r *relations) message(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("relation message: %w", err)
 	}
-	wanted, captured := r.capture[m.schema+"."+m.name]
+	name := m.schema + "." + m.name
+	if _, captured := r.capture[name]; captured {
+		r.names[m.oid] = name
+	}
+	// A captured table that was renamed is still captured: the consumer sees
+	// its new name in a new Table and decides. Dropping it would be silent.
+	wanted, captured := r.capture[r.names[m.oid]]
 	if !captured {
 		r.known[m.oid] = &relation{}
 		return nil
@@ -85,6 +93,13 @@ func (r *relations) message(b []byte) error {
 	return nil
 }
 
+func (r *relations) learn(facts *columnFacts) {
+	r.facts = facts
+	for oid, name := range facts.names {
+		r.names[oid] = name
+	}
+}
+
 // describe adds what only the catalog knows. The catalog is read as it is now,
 // the message speaks of a time that may lie back; so facts are matched by OID
 // and name, and what the catalog no longer has is taken from the last Table of
@@ -95,7 +110,7 @@ func (r *relations) describe(t *Table) error {
 		if err != nil {
 			return err
 		}
-		r.facts = facts
+		r.learn(facts)
 	}
 	last := r.made[t.OID]
 	identities := 0
@@ -142,6 +157,7 @@ type columnFact struct {
 type columnFacts struct {
 	columns map[columnRef]columnFact
 	types   map[uint32]string
+	names   map[uint32]string // full names by OID
 }
 
 // cover reports whether the facts speak of the table as it is described.
@@ -159,7 +175,8 @@ func (f *columnFacts) cover(t *Table) bool {
 // could serve: the same choice as Catalog's.
 func readColumnFacts(ctx context.Context, conn *pgx.Conn, capture Capture) (*columnFacts, error) {
 	rows, err := conn.Query(ctx, `
-		SELECT c.oid, a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, NULL), a.attnotnull, coalesce(k.pos, 0)
+		SELECT c.oid, a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, NULL), a.attnotnull, coalesce(k.pos, 0),
+		       n.nspname || '.' || c.relname
 		FROM pg_catalog.pg_class c
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -180,16 +197,17 @@ func readColumnFacts(ctx context.Context, conn *pgx.Conn, capture Capture) (*col
 		return nil, fmt.Errorf("read the columns: %w", err)
 	}
 	defer rows.Close()
-	f := &columnFacts{columns: map[columnRef]columnFact{}, types: map[uint32]string{}}
+	f := &columnFacts{columns: map[columnRef]columnFact{}, types: map[uint32]string{}, names: map[uint32]string{}}
 	for rows.Next() {
 		var ref columnRef
 		var fact columnFact
-		var typeName string
-		if err := rows.Scan(&ref.table, &ref.name, &fact.typeOID, &typeName, &fact.notNull, &fact.key); err != nil {
+		var typeName, table string
+		if err := rows.Scan(&ref.table, &ref.name, &fact.typeOID, &typeName, &fact.notNull, &fact.key, &table); err != nil {
 			return nil, fmt.Errorf("read the columns: %w", err)
 		}
 		f.columns[ref] = fact
 		f.types[fact.typeOID] = typeName
+		f.names[ref.table] = table
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read the columns: %w", err)

@@ -27,6 +27,12 @@ type spillFile struct {
 	err  error
 }
 
+// spillError is a disk that does not take what memory cannot hold.
+type spillError struct{ err error }
+
+func (e *spillError) Error() string { return "spill a large transaction to disk: " + e.err.Error() }
+func (e *spillError) Unwrap() error { return e.err }
+
 // cleanSpillDir makes the directory and removes what a process left that died
 // between making a file and taking its name away.
 func cleanSpillDir(dir string) error {
@@ -48,7 +54,7 @@ func cleanSpillDir(dir string) error {
 func newSpill(dir string) (*spillFile, error) {
 	f, err := os.CreateTemp(dir, spillPrefix+"*")
 	if err != nil {
-		return nil, fmt.Errorf("make a spill file: %w", err)
+		return nil, &spillError{err}
 	}
 	s := &spillFile{f: f}
 	if err := os.Remove(f.Name()); err != nil && !os.IsNotExist(err) {
@@ -59,7 +65,7 @@ func newSpill(dir string) (*spillFile, error) {
 
 func (s *spillFile) write(b []byte) error {
 	if _, err := s.f.WriteAt(b, s.size); err != nil {
-		return fmt.Errorf("spill a transaction to disk: %w", err)
+		return &spillError{err}
 	}
 	s.size += int64(len(b))
 	return nil
