@@ -1,0 +1,173 @@
+package proof
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Render writes a report for people: the verdict first, then why, then the
+// counts. paint may colour a text by the verdict that it means; nil leaves all
+// plain.
+func Render(w io.Writer, r *Report, paint func(v Verdict, text string) string) error {
+	if paint == nil {
+		paint = func(_ Verdict, s string) string { return s }
+	}
+	b := bufio.NewWriter(w)
+	at := ""
+	if r.LSN != "" {
+		at = fmt.Sprintf(" at %s", r.LSN)
+	}
+	fmt.Fprintf(b, "%s  %s%s, generation %d, in %s\n", paint(r.Verdict, string(r.Verdict)), r.Source, at, r.Generation,
+		(time.Duration(r.TookSeconds * float64(time.Second))).Round(10*time.Millisecond))
+	for _, why := range r.Reasons {
+		fmt.Fprintf(b, "  - %s\n", why)
+	}
+	renderAggregates(b, r, paint)
+	renderTopics(b, r, paint)
+	renderAccount(b, r)
+	if len(r.NotProved) > 0 {
+		fmt.Fprint(b, "\nThis does not say:\n")
+		for _, s := range r.NotProved {
+			fmt.Fprintf(b, "  - %s\n", s)
+		}
+	}
+	return b.Flush()
+}
+
+func renderAggregates(b *bufio.Writer, r *Report, paint func(Verdict, string) string) {
+	if len(r.Aggregates) == 0 {
+		return
+	}
+	g := grid{{"aggregate", "rows", "keys", "proved", "missing", "extra", "different", "parked", "unproven"}}
+	for _, a := range r.Aggregates {
+		g = append(g, []string{a.Aggregate, thousands(a.Rows), thousands(a.Keys), thousands(a.Proved), dash(a.Missing), dash(a.Extra),
+			dash(a.Different), dash(a.Parked), dash(a.Unproven)})
+	}
+	fmt.Fprintln(b)
+	g.write(b)
+	for _, a := range r.Aggregates {
+		shown := map[ExampleKind]int64{}
+		for _, e := range a.Examples {
+			if shown[e.Kind]++; shown[e.Kind] <= shortList {
+				renderExample(b, a.Aggregate, &e, paint)
+			}
+		}
+		if all := a.Keys - a.Proved; all > 0 {
+			var n int64
+			for _, s := range shown {
+				n += min(s, shortList)
+			}
+			if n < all {
+				fmt.Fprintf(b, "  and %s of %s\n", count(all-n, "more key", "more keys"), a.Aggregate)
+			}
+		}
+	}
+}
+
+// shortList is how many keys of a kind people are shown; JSON has more.
+const shortList = 5
+
+func renderExample(b *bufio.Writer, aggregate string, e *Example, paint func(Verdict, string) string) {
+	v := Differs
+	switch e.Kind {
+	case KeyParked:
+		v = Parked
+	case KeyUnproven:
+		v = Unfinished
+	}
+	fmt.Fprintf(b, "  %s %s/%s", paint(v, string(e.Kind)), aggregate, e.Key)
+	if len(e.Fields) > 0 {
+		fmt.Fprintf(b, ": %s", strings.Join(e.Fields, ", "))
+	}
+	if e.Why != "" {
+		fmt.Fprintf(b, ": %s", e.Why)
+	}
+	if e.Event != "" {
+		fmt.Fprintf(b, "  (last event %s, rules %d)", e.Event, e.Rules)
+	}
+	fmt.Fprintln(b)
+	if len(e.Rows) > 0 {
+		fmt.Fprintf(b, "    rows  %s\n", e.Rows)
+	}
+	if len(e.Told) > 0 {
+		fmt.Fprintf(b, "    event %s\n", e.Told)
+	}
+}
+
+func renderTopics(b *bufio.Writer, r *Report, paint func(Verdict, string) string) {
+	if len(r.Topics) == 0 {
+		return
+	}
+	g := grid{{"topic", "partitions", "events", "repeats", "gaps", "other bytes", "foreign", "doubled ids", "disorder", "ahead"}}
+	for _, t := range r.Topics {
+		g = append(g, []string{t.Topic, strconv.Itoa(t.Partitions), thousands(t.Events), dash(t.Repeats), dash(t.Gaps), dash(t.OtherBytes),
+			dash(t.Foreign), dash(t.DuplicateIDs), dash(t.Disorder), dash(t.Ahead)})
+	}
+	fmt.Fprintln(b)
+	g.write(b)
+	for _, f := range r.Faults {
+		fmt.Fprintf(b, "  %s %s partition %d offset %d: %s\n", paint(Differs, string(f.Kind)), f.Topic, f.Partition, f.Offset, f.Text)
+	}
+}
+
+func renderAccount(b *bufio.Writer, r *Report) {
+	if len(r.Account) == 0 {
+		return
+	}
+	g := grid{{"table", "changes", "= parked", "+ discarded", "+ used", "+ absorbed", "+ ignored"}}
+	for _, t := range r.Account {
+		name := t.Table
+		if !t.Balanced {
+			name += " (does not add up)"
+		}
+		g = append(g, []string{name, thousands(t.Changes), dash(t.Parked), dash(t.Discarded), dash(t.Used), dash(t.Absorbed), dash(t.Ignored)})
+	}
+	fmt.Fprintln(b)
+	g.write(b)
+}
+
+// grid is a table of texts, the first row its heads.
+type grid [][]string
+
+func (g grid) write(b *bufio.Writer) {
+	width := make([]int, len(g[0]))
+	for _, row := range g {
+		for i, s := range row {
+			width[i] = max(width[i], utf8.RuneCountInString(s))
+		}
+	}
+	for _, row := range g {
+		line := "  "
+		for i, s := range row {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(s))
+			if i == 0 {
+				line += s + pad
+			} else {
+				line += "  " + pad + s
+			}
+		}
+		b.WriteString(strings.TrimRight(line, " "))
+		b.WriteByte('\n')
+	}
+}
+
+func dash(n int64) string {
+	if n == 0 {
+		return "-"
+	}
+	return thousands(n)
+}
+
+// thousands writes 1234567 as 1,234,567.
+func thousands(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

@@ -1,0 +1,474 @@
+package proof
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"banyan/event"
+	"banyan/wal"
+)
+
+// Config says what is to be proved, and where. Topics, Database, Rules and
+// Watermark must be set, the rest has defaults.
+type Config struct {
+	Source     string // its name, "shop"
+	Generation int    // of the source's present incarnation
+
+	Topics   Topics
+	Database Source
+	// Current is the version of the present rules; Rules gives any version. A
+	// version that is not to be had leaves its keys unproven.
+	Current int
+	Rules   func(ctx context.Context, version int) (Rules, error)
+	// Names lists the topics of the present rules; those that a watermark
+	// knows are read too.
+	Names []string
+	// TopicOf names the topic of each aggregate, for the report.
+	TopicOf map[string]string
+	// Watermark gives the latest watermark of the source, nil where there is
+	// none.
+	Watermark func(ctx context.Context) (*Watermark, error)
+
+	// Parked lists the keys that are parked now, beside those that the
+	// watermark names. Nil: only the watermark is asked.
+	Parked func(ctx context.Context) ([]ParkedKey, error)
+	// SnapshotRunning says whether a snapshot or a repair is under way. Nil:
+	// none ever is.
+	SnapshotRunning func(ctx context.Context) (bool, error)
+	// Counts is the account of all captured tables, by full name. Nil: it is
+	// not judged.
+	Counts func(ctx context.Context) (map[string]event.Counts, error)
+
+	// MaxAge bounds how long one snapshot of the source is held, 5 minutes by
+	// default: then another one is taken, and the proof goes on at its LSN.
+	MaxAge time.Duration
+	// Wait bounds how long to wait for the watermark, 1 minute by default.
+	Wait time.Duration
+	// RowsPerRange is the size of one read of the source, 20,000 by default.
+	RowsPerRange int64
+	// Rate bounds the rows read per second; 0 is no bound.
+	Rate int64
+	// SpillDir takes temporary files, about 100 bytes for each event and 200
+	// for each aggregate; "" is the system's place for such.
+	SpillDir string
+	// Examples bounds the keys named of each kind, 10 by default.
+	Examples int
+	// Values keeps the states of differing keys in the report. They may be
+	// personal.
+	Values bool
+
+	Log      *slog.Logger
+	Progress func(Progress)
+	// Now is the clock; time.Now by default.
+	Now func() time.Time
+}
+
+// Progress says how far a proof is. Total is 0 where it cannot be known.
+type Progress struct {
+	Phase       string // "topics", "tables", "waiting", "comparing"
+	Done, Total int64
+	// What is being counted: "records", "rows", "bytes" or "parts".
+	What string
+}
+
+// ParkedKey is a key whose changes are kept back from a position on.
+type ParkedKey struct {
+	event.Ref
+	LSN uint64 // of the first change kept back
+}
+
+// Watermark says how far a source is published.
+type Watermark struct {
+	Generation int
+	LSN        uint64
+	Time       time.Time // of the source
+	Offset     int64     // in its topic; grows while cdc run works
+	// Seqs are the last seqs by topic and partition.
+	Seqs map[string]map[int]int64
+	// Parked lists the parked keys. Where there are too many of them they are
+	// in MayBeParked, which errs on the side of yes.
+	Parked      []ParkedKey
+	MayBeParked func(event.Ref) bool
+}
+
+// Last gives the last seq of a partition, 0 where there is none.
+func (w *Watermark) Last(topic string, partition int) int64 { return w.Seqs[topic][partition] }
+
+func (c Config) withDefaults() Config {
+	c.MaxAge = cmp.Or(c.MaxAge, 5*time.Minute)
+	c.Wait = cmp.Or(c.Wait, time.Minute)
+	c.RowsPerRange = cmp.Or(c.RowsPerRange, 20_000)
+	c.Examples = cmp.Or(c.Examples, 10)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Progress == nil {
+		c.Progress = func(Progress) {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// Verify proves, or says why it cannot. An error means that the surroundings
+// failed: the source or Kafka could not be read, or the disk is full. Every
+// other outcome is a report.
+func Verify(ctx context.Context, cfg Config) (*Report, error) {
+	v := &verification{Config: cfg.withDefaults(), collector: newCollector(0)}
+	v.collector.examples = v.Config.Examples
+	defer v.close()
+	start := v.Now()
+	unfinished, err := v.run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	r := v.report(unfinished)
+	r.StartedAt, r.TookSeconds = start.UTC(), v.Now().Sub(start).Seconds()
+	return r, nil
+}
+
+// verification is one run of Verify.
+type verification struct {
+	Config
+	collector  *collector
+	ledger     *ledger
+	said, kept *shelf
+	tables     *tables
+	mark       *Watermark
+	aggregates []*AggregateReport
+	compared   bool
+	retired    map[string]int64
+	counts     map[string]event.Counts
+}
+
+func (v *verification) close() {
+	if v.ledger != nil {
+		v.ledger.close()
+	}
+	v.said.close()
+	v.kept.close()
+}
+
+// run goes through the steps that the package's page describes. It returns the
+// reasons why the proof could not be finished.
+func (v *verification) run(ctx context.Context) (unfinished []string, err error) {
+	if why, err := v.standing(ctx); why != "" || err != nil {
+		return []string{why}, err
+	}
+	if err := v.readTopics(ctx); err != nil {
+		return nil, err
+	}
+	early, err := v.parkedNow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rules, wanted, unfinished, err := v.rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	readings, covered := plan(v.Current, rules, wanted)
+	if err := v.readTables(ctx, rules, readings); err != nil {
+		if b, ok := errors.AsType[*BlockedError](err); ok {
+			return append(unfinished, b.Why), nil
+		}
+		return nil, err
+	}
+	last := v.tables.points[len(v.tables.points)-1].lsn
+	if why, err := v.wait(ctx, last); why != "" || err != nil {
+		return append(unfinished, why), err
+	}
+	if err := v.readRest(ctx); err != nil {
+		return nil, err
+	}
+	if why, err := v.snapshotRunning(ctx); why != "" || err != nil {
+		return append(unfinished, why), err
+	}
+	if v.Counts != nil {
+		if v.counts, err = v.Counts(ctx); err != nil {
+			return nil, fmt.Errorf("read the account: %w", err)
+		}
+	}
+	if err := v.compare(ctx, early, covered); err != nil {
+		return nil, err
+	}
+	return unfinished, v.explain(ctx)
+}
+
+// standing finds out, before anything is read, whether there can be a proof.
+func (v *verification) standing(ctx context.Context) (why string, err error) {
+	if why, err := v.snapshotRunning(ctx); why != "" || err != nil {
+		return why, err
+	}
+	return v.wait(ctx, 0)
+}
+
+func (v *verification) snapshotRunning(ctx context.Context) (why string, err error) {
+	if v.SnapshotRunning == nil {
+		return "", nil
+	}
+	running, err := v.SnapshotRunning(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask whether a snapshot is running: %w", err)
+	}
+	if running {
+		return "a snapshot is running: what it has not read yet is in no topic; verify when cdc status says it is complete", nil
+	}
+	return "", nil
+}
+
+// readTopics reads all topics to their present end.
+func (v *verification) readTopics(ctx context.Context) error {
+	names := slices.Clone(v.Names)
+	for t := range v.mark.Seqs {
+		names = append(names, t)
+	}
+	slices.Sort(names)
+	v.ledger = &ledger{topics: v.Topics, source: v.Source, dir: v.SpillDir, report: v.collector}
+	if err := v.ledger.open(ctx, slices.Compact(names)); err != nil {
+		return err
+	}
+	total, err := v.ledger.extent(ctx)
+	if err != nil {
+		return err
+	}
+	// The parts are compared one at a time: this many entries are held in
+	// memory.
+	const perPart = 50_000
+	parts := int(min(256, 1+total/perPart))
+	if v.said, err = newShelf(v.SpillDir, parts); err != nil {
+		return err
+	}
+	if v.kept, err = newShelf(v.SpillDir, parts); err != nil {
+		return err
+	}
+	v.ledger.shelf = v.said
+	return v.read(ctx, total)
+}
+
+func (v *verification) read(ctx context.Context, total int64) error {
+	var done int64
+	return v.ledger.read(ctx, func(n int64) {
+		done += n
+		v.Progress(Progress{Phase: "topics", Done: done, Total: total, What: "records"})
+	})
+}
+
+// rules gets every version that the topics name.
+func (v *verification) rules(ctx context.Context) (map[int]Rules, map[string]map[int]bool, []string, error) {
+	current, err := v.Rules(ctx, v.Current)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("read the present rules, version %d: %w", v.Current, err)
+	}
+	rules := map[int]Rules{v.Current: current}
+	wanted, err := versions(v.said)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var unfinished []string
+	tried := map[int]bool{v.Current: true}
+	for _, u := range current.Units() {
+		v.aggregates = append(v.aggregates, &AggregateReport{Aggregate: u.Aggregate, Table: u.Root.Table.FullName(), Topic: v.TopicOf[u.Aggregate]})
+		for _, n := range sorted(wanted[u.Aggregate]) {
+			if tried[n] {
+				continue
+			}
+			tried[n] = true
+			r, err := v.Rules(ctx, n)
+			if err != nil {
+				unfinished = append(unfinished, fmt.Sprintf("the rules of version %d cannot be read any more: %v", n, err))
+				continue
+			}
+			rules[n] = r
+		}
+	}
+	return rules, wanted, unfinished, nil
+}
+
+func (v *verification) readTables(ctx context.Context, rules map[int]Rules, readings []reading) error {
+	v.ledger.late = true
+	v.tables = &tables{source: v.Database, rules: rules, shelf: v.kept, maxAge: v.MaxAge, perRead: v.RowsPerRange,
+		pace: pace{rate: v.Rate}, values: v.Values, now: v.Now, rows: map[string]int64{}}
+	err := v.tables.read(ctx, readings, func(done, total int64) {
+		v.Progress(Progress{Phase: "tables", Done: done, Total: total, What: "rows"})
+	})
+	if err == nil && len(v.tables.points) > 1 {
+		v.Log.Info("took more than one snapshot of the source to keep each short", "snapshots", len(v.tables.points))
+	}
+	return err
+}
+
+// pollEvery is how often a watermark is looked for; cdc run writes one at
+// least once a second.
+const pollEvery = 100 * time.Millisecond
+
+// wait waits for a watermark at or above an LSN, and says why it did not come.
+func (v *verification) wait(ctx context.Context, lsn uint64) (why string, err error) {
+	t := time.NewTicker(pollEvery)
+	defer t.Stop()
+	var first *Watermark
+	for deadline := time.Now().Add(v.Wait); ; {
+		w, err := v.Watermark(ctx)
+		if err != nil {
+			return "", fmt.Errorf("read the watermarks: %w", err)
+		}
+		v.mark = w
+		if first == nil {
+			first = w
+		}
+		if w != nil && v.Generation == 0 {
+			v.Generation = w.Generation
+		}
+		if w != nil && w.Generation == v.Generation && w.LSN >= lsn {
+			return "", nil
+		}
+		if w != nil && w.Generation > v.Generation {
+			return fmt.Sprintf("the topics are at generation %d, the source that was asked is generation %d: its log has begun anew", w.Generation, v.Generation), nil
+		}
+		if w != nil && lsn > 0 {
+			v.Progress(Progress{Phase: "waiting", Done: int64(w.LSN - min(first.LSN, w.LSN)), Total: int64(lsn - min(first.LSN, lsn)), What: "bytes"})
+		}
+		if time.Now().After(deadline) {
+			return v.late(first, w, lsn), nil
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	}
+}
+
+// late says why a watermark did not come in time.
+func (v *verification) late(first, w *Watermark, lsn uint64) string {
+	switch {
+	case w == nil:
+		return fmt.Sprintf("no watermark in %s: cdc run is not working, or its first snapshot is not complete", v.Wait)
+	case w.Generation < v.Generation:
+		return fmt.Sprintf("the topics are still at generation %d, the source is at %d: its repair is not complete", w.Generation, v.Generation)
+	case first.Offset == w.Offset:
+		return fmt.Sprintf("cdc run is not working: its last watermark says %s, of %s, and %s is to be reached",
+			wal.LSN(w.LSN), w.Time.UTC().Format(time.RFC3339), wal.LSN(lsn))
+	}
+	return fmt.Sprintf("cdc run is behind: in %s it came from %s to %s, and %s is to be reached, %d bytes further; verify again when it has caught up, or wait longer",
+		v.Wait, wal.LSN(first.LSN), wal.LSN(w.LSN), wal.LSN(lsn), lsn-w.LSN)
+}
+
+// readRest reads what was published since, and holds the watermark to its
+// word.
+func (v *verification) readRest(ctx context.Context) error {
+	total, err := v.ledger.extent(ctx)
+	if err != nil {
+		return err
+	}
+	if err := v.read(ctx, total); err != nil {
+		return err
+	}
+	v.ledger.short(v.mark)
+	return nil
+}
+
+func (v *verification) parkedNow(ctx context.Context) ([]ParkedKey, error) {
+	list := slices.Clone(v.mark.Parked)
+	if v.Parked == nil {
+		return list, nil
+	}
+	more, err := v.Parked(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the parked keys: %w", err)
+	}
+	return append(list, more...), nil
+}
+
+// compare settles every key.
+func (v *verification) compare(ctx context.Context, early []ParkedKey, covered map[string]map[int]bool) error {
+	now, err := v.parkedNow(ctx)
+	if err != nil {
+		return err
+	}
+	last := v.tables.points[len(v.tables.points)-1].lsn
+	c := &comparison{source: v.Source, said: v.said, rows: v.kept, report: v.collector, names: v.ledger.names, limit: v.Examples,
+		aggregates: map[string]*AggregateReport{}, parked: map[event.Ref]bool{}, maybe: map[event.Ref]bool{},
+		mayBe: v.mark.MayBeParked, covered: covered, retired: map[string]int64{}}
+	for _, p := range v.tables.points {
+		c.points = append(c.points, event.Position{Generation: v.Generation, LSN: p.lsn})
+	}
+	for _, a := range v.aggregates {
+		a.Rows = v.tables.rows[a.Aggregate]
+		c.aggregates[a.Aggregate] = a
+	}
+	for _, k := range early {
+		c.maybe[k.Ref] = true
+	}
+	for _, k := range now {
+		if k.LSN < last {
+			c.parked[k.Ref] = true
+		}
+	}
+	v.retired, v.compared = c.retired, true
+	return c.run(func(done, total int64) {
+		v.Progress(Progress{Phase: "comparing", Done: done, Total: total, What: "parts"})
+	})
+}
+
+func (v *verification) report(unfinished []string) *Report {
+	r := &Report{Source: v.Source, Generation: v.Generation, Points: []Point{}, Topics: []TopicReport{}, Aggregates: []AggregateReport{},
+		Account: accounts(v.counts), Faults: v.collector.faults}
+	if v.tables != nil {
+		r.Points = append(r.Points, v.tables.points...)
+		if n := len(r.Points); n > 0 {
+			r.LSN = r.Points[n-1].LSN
+		}
+	}
+	if v.mark != nil {
+		r.Watermark = wal.LSN(v.mark.LSN).String()
+	}
+	for _, t := range v.collector.topics {
+		r.Topics = append(r.Topics, *t)
+	}
+	for _, a := range v.aggregates {
+		if v.compared {
+			a.finish()
+			r.Aggregates = append(r.Aggregates, *a)
+		}
+	}
+	if r.Faults == nil {
+		r.Faults = []Fault{}
+	}
+	slices.SortFunc(r.Faults, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+	})
+	r.NotProved = v.limits(r)
+	r.judge(unfinished)
+	return r
+}
+
+// limits says what the verdict does not mean.
+func (v *verification) limits(r *Report) []string {
+	list := []string{
+		"that the rules are wise: it is proved that the events carry what the rules make of the rows, not that this is what the business means",
+		"columns that the rules leave out, and tables that no rule names",
+		"how each state was reached: what happened before the first snapshot, and whether every step in between was told, is the account's to say",
+	}
+	if len(r.Points) > 1 {
+		list = append(list, fmt.Sprintf("one moment: the tables were read at %d LSNs, to hold no snapshot for longer than %s; every key is proved at the one that its rows were read at", len(r.Points), v.MaxAge))
+	}
+	for _, a := range sortedKeys(v.retired) {
+		list = append(list, fmt.Sprintf("%s: %s, which no present rule tells", a, count(v.retired[a], "key", "keys")))
+	}
+	return list
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	var list []string
+	for k := range m {
+		list = append(list, k)
+	}
+	slices.Sort(list)
+	return list
+}
