@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -77,6 +78,15 @@ func openSnapshot(ctx context.Context, url, sql string) (*Snapshot, error) {
 		return nil, err
 	}
 	return &Snapshot{conn: conn, kinds: map[uint32]string{}}, nil
+}
+
+// Time is when the snapshot was taken, by the source's clock.
+func (s *Snapshot) Time(ctx context.Context) (time.Time, error) {
+	var at time.Time
+	if err := s.conn.QueryRow(ctx, `SELECT pg_catalog.transaction_timestamp()`).Scan(&at); err != nil {
+		return at, fmt.Errorf("ask the source for the time: %w", err)
+	}
+	return at.UTC(), nil
 }
 
 // Close ends the session. It may be called twice.

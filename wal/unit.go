@@ -28,3 +28,17 @@ type Tree struct {
 	Row      Row
 	Children [][]Tree
 }
+
+// Size is about how many bytes of memory the tree takes.
+func (t *Tree) Size() int64 {
+	n := int64(64)
+	for i := range t.Row {
+		n += 32 + int64(len(t.Row[i].Bytes))
+	}
+	for _, table := range t.Children {
+		for i := range table {
+			n += table[i].Size()
+		}
+	}
+	return n
+}
