@@ -60,11 +60,14 @@ func ReadBinaries(dir string) (Binaries, error) {
 // FindPostgres looks where distributions and Homebrew put a Postgres server,
 // then on the PATH, and returns the newest usable one; ErrNoPostgres when
 // there is none.
-func FindPostgres() (Binaries, error) {
+func FindPostgres() (Binaries, error) { return findPostgres(0) }
+
+// findPostgres wants the given major version, 0 for any.
+func findPostgres(major int) (Binaries, error) {
 	var best Binaries
 	for _, dir := range candidateDirs() {
 		b, err := ReadBinaries(dir)
-		if err != nil {
+		if err != nil || (major != 0 && b.Major != major) || ReachableBy(DropRoot(), dir) != nil {
 			continue // a wrong version, or no server there: look further
 		}
 		if b.Major > best.Major {

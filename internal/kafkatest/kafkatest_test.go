@@ -64,7 +64,9 @@ func keepsData(t *testing.T, b *kafkatest.Broker, bounces ...func()) {
 		}
 		produce(t, ctx, addr)
 	}
-	c := &kafka.Client{Addr: kafka.TCP(addr)}
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	c := &kafka.Client{Addr: kafka.TCP(addr), Transport: transport}
 	got, err := c.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{"orders": {kafka.LastOffsetOf(0), kafka.FirstOffsetOf(0)}}})
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +79,9 @@ func keepsData(t *testing.T, b *kafkatest.Broker, bounces ...func()) {
 
 func produce(t *testing.T, ctx context.Context, addr string) {
 	t.Helper()
-	w := &kafka.Writer{Addr: kafka.TCP(addr), Topic: "orders", RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond}
+	transport := &kafka.Transport{} // the default one keeps connections to a broker that went away
+	defer transport.CloseIdleConnections()
+	w := &kafka.Writer{Addr: kafka.TCP(addr), Topic: "orders", RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, Transport: transport}
 	defer w.Close()
 	if err := w.WriteMessages(ctx, kafka.Message{Key: []byte("k"), Value: []byte("v")}); err != nil {
 		t.Fatal(err)

@@ -215,7 +215,7 @@ func (n *javaProcess) watch() error {
 	defer r.Close()
 	// Only a process that still runs this very broker is killed: by the time the
 	// pipe ends, the number may be somebody else's.
-	sh := exec.Command("/bin/sh", "-c", `read _; case "$(ps -o command= -p "$1" 2>/dev/null)" in *kafka.Kafka*) kill -9 "$1";; esac`,
+	sh := exec.Command("/bin/sh", "-c", `read _; case "$( (tr "\0" " " </proc/$1/cmdline || ps -o command= -p $1) 2>/dev/null)" in *kafka.Kafka*) kill -9 "$1";; esac`,
 		"kafkatest-watcher", strconv.Itoa(n.pid))
 	sh.Stdin = r
 	sh.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
