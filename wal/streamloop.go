@@ -58,6 +58,7 @@ func (s *Stream) sayGoodbye(w *walsender) {
 		// It may fail: then the server sends again what the store already has.
 		_ = w.status(acked, acked, time.Now(), false)
 	}
+	_ = w.conn.Conn().SetReadDeadline(time.Time{}) // so that closing waits for the server's end
 	closeSoon(w.conn)
 }
 
