@@ -140,8 +140,8 @@ type comparison struct {
 	// parked holds the keys that are parked for certain at the points; maybe
 	// those that were parked some time while the proof ran.
 	parked, maybe map[event.Ref]bool
-	// mayBe is a watermark's filter of parked keys, or nil.
-	mayBe func(event.Ref) bool
+	// filter is that of a watermark with too many parked keys to list, or nil.
+	filter *event.Filter
 	// covered says which versions of the rules each aggregate was read with.
 	covered map[string]map[int]bool
 	// retired counts live keys of aggregates that no present rule tells.
@@ -362,7 +362,7 @@ func (c *comparison) rest(ref event.Ref, h *history) {
 
 // wasParked reports whether a key may have been parked at the points.
 func (c *comparison) wasParked(r event.Ref) bool {
-	return c.maybe[r] || c.mayBe != nil && c.mayBe(r)
+	return c.maybe[r] || c.filter != nil && c.filter.Has(r)
 }
 
 func (c *comparison) id(e *entry) string {

@@ -20,10 +20,10 @@ import (
 type world struct {
 	t       *testing.T
 	log     map[string][][]event.Record
-	seqs    map[string]map[int]int64
+	seqs    map[string][]int64
 	rows    map[event.Ref]string // key -> state as the rows hold it
-	mark    *Watermark
-	parked  []ParkedKey
+	mark    *Mark
+	parked  []event.ParkedAt
 	running bool
 	counts  map[string]event.Counts
 	point   uint64 // of the next snapshot
@@ -40,22 +40,22 @@ type world struct {
 var topicOf = map[string]string{"Order": "shop.orders", "Stock": "shop.stock"}
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, log: map[string][][]event.Record{}, seqs: map[string]map[int]int64{}, rows: map[event.Ref]string{},
+	w := &world{t: t, log: map[string][][]event.Record{}, seqs: map[string][]int64{}, rows: map[event.Ref]string{},
 		point: 1000, rules: map[int]func(string) (string, error){1: asIs}, columns: map[int]int{}, now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)}
 	for _, topic := range topicOf {
 		w.log[topic] = make([][]event.Record, 2)
-		w.seqs[topic] = map[int]int64{}
+		w.seqs[topic] = make([]int64, 2)
 	}
-	w.mark = &Watermark{Generation: 1, LSN: 5000, Seqs: w.seqs}
+	w.mark = &Mark{Watermark: event.Watermark{Source: "shop", Generation: 1, LSN: 5000, Seqs: w.seqs}}
 	w.cfg = Config{Source: "shop", Generation: 1, Topics: w, Database: w, Current: 1, Rules: w.ruleSet, TopicOf: topicOf,
 		Names: []string{"shop.orders", "shop.stock"},
-		Watermark: func(context.Context) (*Watermark, error) {
+		Watermark: func(context.Context) (*Mark, error) {
 			if w.onMark != nil {
 				w.onMark()
 			}
 			return w.mark, nil
 		},
-		Parked:          func(context.Context) ([]ParkedKey, error) { return w.parked, nil },
+		Parked:          func(context.Context) ([]event.ParkedAt, error) { return w.parked, nil },
 		SnapshotRunning: func(context.Context) (bool, error) { return w.running, nil },
 		Counts:          func(context.Context) (map[string]event.Counts, error) { return w.counts, nil },
 		Wait:            time.Millisecond, SpillDir: t.TempDir(), Now: func() time.Time { return w.now },

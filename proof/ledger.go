@@ -224,10 +224,14 @@ func (l *ledger) shelve(p *partition, r *event.Record, e *event.Event) error {
 }
 
 // short reports partitions that end before the seq that a watermark names.
-func (l *ledger) short(w *Watermark) {
+func (l *ledger) short(w *event.Watermark) {
 	for _, p := range l.parts {
 		topic := l.names[p.topic]
-		if want := w.Last(topic, p.number); p.last < want {
+		var want int64
+		if seqs := w.Seqs[topic]; p.number < len(seqs) {
+			want = seqs[p.number]
+		}
+		if p.last < want {
 			l.report.fault(Fault{Kind: Gap, Topic: topic, Partition: p.number, Offset: p.end, Seq: want, Count: want - p.last,
 				Text: seqs(p.last+1, want) + " missing at its end, though a watermark says otherwise"})
 		}

@@ -31,12 +31,12 @@ type Config struct {
 	// TopicOf names the topic of each aggregate, for the report.
 	TopicOf map[string]string
 	// Watermark gives the latest watermark of the source, nil where there is
-	// none.
-	Watermark func(ctx context.Context) (*Watermark, error)
+	// none: see Watermarks.
+	Watermark func(ctx context.Context) (*Mark, error)
 
 	// Parked lists the keys that are parked now, beside those that the
 	// watermark names. Nil: only the watermark is asked.
-	Parked func(ctx context.Context) ([]ParkedKey, error)
+	Parked func(ctx context.Context) ([]event.ParkedAt, error)
 	// SnapshotRunning says whether a snapshot or a repair is under way. Nil:
 	// none ever is.
 	SnapshotRunning func(ctx context.Context) (bool, error)
@@ -75,29 +75,6 @@ type Progress struct {
 	// What is being counted: "records", "rows", "bytes" or "parts".
 	What string
 }
-
-// ParkedKey is a key whose changes are kept back from a position on.
-type ParkedKey struct {
-	event.Ref
-	LSN uint64 // of the first change kept back
-}
-
-// Watermark says how far a source is published.
-type Watermark struct {
-	Generation int
-	LSN        uint64
-	Time       time.Time // of the source
-	Offset     int64     // in its topic; grows while cdc run works
-	// Seqs are the last seqs by topic and partition.
-	Seqs map[string]map[int]int64
-	// Parked lists the parked keys. Where there are too many of them they are
-	// in MayBeParked, which errs on the side of yes.
-	Parked      []ParkedKey
-	MayBeParked func(event.Ref) bool
-}
-
-// Last gives the last seq of a partition, 0 where there is none.
-func (w *Watermark) Last(topic string, partition int) int64 { return w.Seqs[topic][partition] }
 
 func (c Config) withDefaults() Config {
 	c.MaxAge = cmp.Or(c.MaxAge, 5*time.Minute)
@@ -140,7 +117,7 @@ type verification struct {
 	ledger     *ledger
 	said, kept *shelf
 	tables     *tables
-	mark       *Watermark
+	mark       *Mark
 	aggregates []*AggregateReport
 	compared   bool
 	retired    map[string]int64
@@ -311,7 +288,7 @@ const pollEvery = 100 * time.Millisecond
 func (v *verification) wait(ctx context.Context, lsn uint64) (why string, err error) {
 	t := time.NewTicker(pollEvery)
 	defer t.Stop()
-	var first *Watermark
+	var first *Mark
 	for deadline := time.Now().Add(v.Wait); ; {
 		w, err := v.Watermark(ctx)
 		if err != nil {
@@ -345,7 +322,7 @@ func (v *verification) wait(ctx context.Context, lsn uint64) (why string, err er
 }
 
 // late says why a watermark did not come in time.
-func (v *verification) late(first, w *Watermark, lsn uint64) string {
+func (v *verification) late(first, w *Mark, lsn uint64) string {
 	switch {
 	case w == nil:
 		return fmt.Sprintf("no watermark in %s: cdc run is not working, or its first snapshot is not complete", v.Wait)
@@ -369,11 +346,11 @@ func (v *verification) readRest(ctx context.Context) error {
 	if err := v.read(ctx, total); err != nil {
 		return err
 	}
-	v.ledger.short(v.mark)
+	v.ledger.short(&v.mark.Watermark)
 	return nil
 }
 
-func (v *verification) parkedNow(ctx context.Context) ([]ParkedKey, error) {
+func (v *verification) parkedNow(ctx context.Context) ([]event.ParkedAt, error) {
 	list := slices.Clone(v.mark.Parked)
 	if v.Parked == nil {
 		return list, nil
@@ -386,7 +363,7 @@ func (v *verification) parkedNow(ctx context.Context) ([]ParkedKey, error) {
 }
 
 // compare settles every key.
-func (v *verification) compare(ctx context.Context, early []ParkedKey, covered map[string]map[int]bool) error {
+func (v *verification) compare(ctx context.Context, early []event.ParkedAt, covered map[string]map[int]bool) error {
 	now, err := v.parkedNow(ctx)
 	if err != nil {
 		return err
@@ -394,7 +371,7 @@ func (v *verification) compare(ctx context.Context, early []ParkedKey, covered m
 	last := v.tables.points[len(v.tables.points)-1].lsn
 	c := &comparison{source: v.Source, said: v.said, rows: v.kept, report: v.collector, names: v.ledger.names, limit: v.Examples,
 		aggregates: map[string]*AggregateReport{}, parked: map[event.Ref]bool{}, maybe: map[event.Ref]bool{},
-		mayBe: v.mark.MayBeParked, covered: covered, retired: map[string]int64{}}
+		filter: v.mark.Filter, covered: covered, retired: map[string]int64{}}
 	for _, p := range v.tables.points {
 		c.points = append(c.points, event.Position{Generation: v.Generation, LSN: p.lsn})
 	}

@@ -146,21 +146,22 @@ func TestVerdicts(t *testing.T) {
 
 		{"parked", func(w *world) {
 			w.row("Order/2", `{"id":2,"status":"odd"}`)
-			w.parked = []ParkedKey{{ref("Order/2"), 500}}
+			w.parked = []event.ParkedAt{{Ref: ref("Order/2"), LSN: 500}}
 		}, Parked, "Order: 1 key parked", `"kind":"parked","key":"2"`},
 		{"parked by the watermark's word", func(w *world) {
 			w.row("Order/2", `{"id":2,"status":"odd"}`)
-			w.mark.Parked = []ParkedKey{{ref("Order/2"), 500}}
+			w.mark.Parked = []event.ParkedAt{{Ref: ref("Order/2"), LSN: 500}}
 		}, Parked, "Order: 1 key parked", ""},
 		{"parked by the watermark's filter", func(w *world) {
 			w.row("Order/2", `{"id":2,"status":"odd"}`)
-			w.mark.MayBeParked = func(r event.Ref) bool { return r == ref("Order/2") }
+			w.mark.Filter = event.NewFilter(1)
+			w.mark.Filter.Add(ref("Order/2"))
 		}, Parked, "Order: 1 key parked", ""},
 		{"parked and never told", func(w *world) {
 			w.row("Order/9", `{"id":9}`)
-			w.parked = []ParkedKey{{ref("Order/9"), 500}, {ref("Order/10"), 500}}
+			w.parked = []event.ParkedAt{{Ref: ref("Order/9"), LSN: 500}, {Ref: ref("Order/10"), LSN: 500}}
 		}, Parked, "Order: 2 keys parked", `"key":"10"`},
-		{"parked after the point", func(w *world) { w.parked = []ParkedKey{{ref("Order/2"), 1000}} }, Proved, "", ""},
+		{"parked after the point", func(w *world) { w.parked = []event.ParkedAt{{Ref: ref("Order/2"), LSN: 1000}} }, Proved, "", ""},
 		{"released after the point", func(w *world) {
 			w.row("Order/2", `{"id":2,"status":"odd"}`)
 			w.late(func() {
@@ -173,7 +174,7 @@ func TestVerdicts(t *testing.T) {
 			w.say("Order/2", `{"id":2,"status":"odd"}`, at(500), func(e *event.Event) { e.Position = at(700) })
 		}, Proved, "", ""},
 		{"differs before parked", func(w *world) {
-			w.parked = []ParkedKey{{ref("Order/2"), 500}}
+			w.parked = []event.ParkedAt{{Ref: ref("Order/2"), LSN: 500}}
 			w.row("Order/77", `{"id":77}`)
 		}, Differs, "Order: 1 key parked", ""},
 
@@ -376,8 +377,8 @@ func TestManyKeys(t *testing.T) {
 func TestErrorsOfTheSurroundingsAreErrors(t *testing.T) {
 	down := errors.New("broker is down")
 	for name, change := range map[string]func(*Config){
-		"watermark": func(c *Config) { c.Watermark = func(context.Context) (*Watermark, error) { return nil, down } },
-		"parked":    func(c *Config) { c.Parked = func(context.Context) ([]ParkedKey, error) { return nil, down } },
+		"watermark": func(c *Config) { c.Watermark = func(context.Context) (*Mark, error) { return nil, down } },
+		"parked":    func(c *Config) { c.Parked = func(context.Context) ([]event.ParkedAt, error) { return nil, down } },
 		"rules":     func(c *Config) { c.Rules = func(context.Context, int) (Rules, error) { return nil, down } },
 		"account": func(c *Config) {
 			c.Counts = func(context.Context) (map[string]event.Counts, error) { return nil, down }
@@ -401,7 +402,7 @@ func TestRender(t *testing.T) {
 	bad := usual(t)
 	bad.row("Order/77", `{"id":77}`)
 	bad.row("Order/2", `{"id":2,"status":"lost"}`)
-	bad.parked = []ParkedKey{{ref("Stock/bb"), 500}}
+	bad.parked = []event.ParkedAt{{Ref: ref("Stock/bb"), LSN: 500}}
 	bad.drop("shop.orders", partitionOf("1"), 0)
 	for i := range 8 {
 		bad.row(fmt.Sprintf("Stock/none%d", i), `{}`)
