@@ -43,11 +43,11 @@ type relations struct {
 	names map[uint32]string
 	// look reads what the catalog says now; the message itself knows neither
 	// the names of types nor which columns are the key.
-	look  func() (*columnFacts, error)
+	look  func(about facts) (*columnFacts, error)
 	facts *columnFacts
 }
 
-func newRelations(capture Capture, look func() (*columnFacts, error)) *relations {
+func newRelations(capture Capture, look func(facts) (*columnFacts, error)) *relations {
 	return &relations{capture: capture, look: look, known: map[uint32]*relation{}, made: map[uint32]*Table{}, names: map[uint32]string{}}
 }
 
@@ -93,10 +93,25 @@ func (r *relations) message(b []byte) error {
 	return nil
 }
 
+// about asks for the captured tables, by name or by what they were called once,
+// and for the types of t.
+func (r *relations) about(t *Table) facts {
+	a := facts{names: r.capture.tables()}
+	for oid := range r.names {
+		a.tables = append(a.tables, oid)
+	}
+	for _, c := range t.Columns {
+		a.types = append(a.types, c.TypeOID)
+	}
+	return a
+}
+
 func (r *relations) learn(facts *columnFacts) {
 	r.facts = facts
 	for oid, name := range facts.names {
-		r.names[oid] = name
+		if _, ok := r.capture[name]; ok {
+			r.names[oid] = name
+		}
 	}
 }
 
@@ -106,7 +121,7 @@ func (r *relations) learn(facts *columnFacts) {
 // the same OID, or from the replica identity.
 func (r *relations) describe(t *Table) error {
 	if r.facts == nil || !r.facts.cover(t) {
-		facts, err := r.look()
+		facts, err := r.look(r.about(t))
 		if err != nil {
 			return err
 		}
@@ -170,10 +185,17 @@ func (f *columnFacts) cover(t *Table) bool {
 	return true
 }
 
-// readColumnFacts asks for the captured tables. The key is the primary key,
-// else the index of the replica identity, else the first unique index that
-// could serve: the same choice as Catalog's.
-func readColumnFacts(ctx context.Context, conn *pgx.Conn, capture Capture) (*columnFacts, error) {
+// facts is what to ask the catalog about.
+type facts struct {
+	names         []string
+	tables, types []uint32
+}
+
+// readColumnFacts asks for tables by full name or OID, and for types. The key
+// is the primary key, else the index of the replica identity, else the first
+// unique index that could serve: the same choice as Catalog's.
+func readColumnFacts(ctx context.Context, conn *pgx.Conn, about facts) (*columnFacts, error) {
+	f := &columnFacts{columns: map[columnRef]columnFact{}, types: map[uint32]string{}, names: map[uint32]string{}}
 	rows, err := conn.Query(ctx, `
 		SELECT c.oid, a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, NULL), a.attnotnull, coalesce(k.pos, 0),
 		       n.nspname || '.' || c.relname
@@ -192,25 +214,29 @@ func readColumnFacts(ctx context.Context, conn *pgx.Conn, capture Capture) (*col
 		LEFT JOIN LATERAL (
 			SELECT u.pos::int FROM unnest(i.keys) WITH ORDINALITY u(num, pos)
 			WHERE u.num = a.attnum AND u.pos <= i.indnkeyatts) k ON true
-		WHERE n.nspname || '.' || c.relname = ANY ($1) AND c.relkind IN ('r', 'p')`, capture.tables())
+		WHERE (n.nspname || '.' || c.relname = ANY ($1) OR c.oid = ANY ($2)) AND c.relkind IN ('r', 'p')`, about.names, about.tables)
 	if err != nil {
 		return nil, fmt.Errorf("read the columns: %w", err)
 	}
-	defer rows.Close()
-	f := &columnFacts{columns: map[columnRef]columnFact{}, types: map[uint32]string{}, names: map[uint32]string{}}
-	for rows.Next() {
-		var ref columnRef
-		var fact columnFact
-		var typeName, table string
-		if err := rows.Scan(&ref.table, &ref.name, &fact.typeOID, &typeName, &fact.notNull, &fact.key, &table); err != nil {
-			return nil, fmt.Errorf("read the columns: %w", err)
-		}
+	var ref columnRef
+	var fact columnFact
+	var typeName, table string
+	if _, err := pgx.ForEachRow(rows, []any{&ref.table, &ref.name, &fact.typeOID, &typeName, &fact.notNull, &fact.key, &table}, func() error {
 		f.columns[ref] = fact
 		f.types[fact.typeOID] = typeName
 		f.names[ref.table] = table
-	}
-	if err := rows.Err(); err != nil {
+		return nil
+	}); err != nil {
 		return nil, fmt.Errorf("read the columns: %w", err)
+	}
+	if rows, err = conn.Query(ctx, `SELECT oid, pg_catalog.format_type(oid, NULL) FROM pg_catalog.pg_type WHERE oid = ANY ($1)`, about.types); err != nil {
+		return nil, fmt.Errorf("read the types: %w", err)
+	}
+	if _, err := pgx.ForEachRow(rows, []any{&ref.table, &typeName}, func() error {
+		f.types[ref.table] = typeName
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("read the types: %w", err)
 	}
 	return f, nil
 }

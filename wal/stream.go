@@ -138,7 +138,7 @@ func Open(ctx context.Context, cfg StreamConfig) (*Stream, error) {
 	s.asm = &assembler{spillDir: cfg.SpillDir, limit: cfg.MemoryLimit / 4, skip: cfg.From, held: s.hold}
 	run, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	s.asm.relations = newRelations(cfg.Capture, func() (*columnFacts, error) { return s.readFacts(run) })
+	s.asm.relations = newRelations(cfg.Capture, func(about facts) (*columnFacts, error) { return s.readFacts(run, about) })
 	w, err := s.connectPatiently(ctx)
 	if err != nil {
 		cancel()

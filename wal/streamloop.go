@@ -322,17 +322,17 @@ func (s *Stream) check(ctx context.Context, first bool) error {
 	if err := checkPublication(ctx, conn, s.cfg.Publication, s.cfg.Capture, first); err != nil {
 		return err
 	}
-	facts, err := readColumnFacts(ctx, conn, s.cfg.Capture)
+	known, err := readColumnFacts(ctx, conn, s.asm.relations.about(&Table{}))
 	if err != nil {
 		return err
 	}
-	s.asm.relations.learn(facts)
+	s.asm.relations.learn(known)
 	return nil
 }
 
 // readFacts is called in mid-stream, when a table has changed. The server gets
 // no status meanwhile, so it must be quick.
-func (s *Stream) readFacts(ctx context.Context) (*columnFacts, error) {
+func (s *Stream) readFacts(ctx context.Context, about facts) (*columnFacts, error) {
 	limit := maxStatusInterval
 	if w := s.sender.Load(); w != nil {
 		limit = w.interval
@@ -344,7 +344,7 @@ func (s *Stream) readFacts(ctx context.Context) (*columnFacts, error) {
 		return nil, err
 	}
 	defer closeSoon(conn.PgConn())
-	return readColumnFacts(ctx, conn, s.cfg.Capture)
+	return readColumnFacts(ctx, conn, about)
 }
 
 // checkPublication makes sure that everything captured is published: what is
