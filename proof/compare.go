@@ -226,11 +226,13 @@ func (c *comparison) fold(part int) (map[event.Ref]*history, error) {
 			h = &history{last: entry{offset: -1, partition: e.partition, topic: e.topic}}
 			said[e.Ref] = h
 		}
-		fault := Fault{Topic: c.names[e.topic], Partition: e.partition, Offset: e.offset, Event: c.id(&e)}
+		fault := func(kind FaultKind, text string, args ...any) {
+			c.report.fault(Fault{Kind: kind, Topic: c.names[e.topic], Partition: e.partition, Offset: e.offset, Event: c.id(&e),
+				Text: fmt.Sprintf(text, args...)})
+		}
 		id := told{h, e.id}
 		if _, twice := ids[id]; twice {
-			fault.Kind, fault.Text = DuplicateID, "this id stands in the topic before, under another seq"
-			c.report.fault(fault)
+			fault(DuplicateID, "this id stands in the topic before, under another seq")
 			return nil
 		}
 		ids[id] = struct{}{}
@@ -242,14 +244,11 @@ func (c *comparison) fold(part int) (map[event.Ref]*history, error) {
 		case !e.late && !below(e.pos, c.points[0]):
 			// It lay there before the slot was made, whose point is above
 			// every commit before it.
-			fault.Kind, fault.Text = Ahead, fmt.Sprintf("its position %s is beyond %s, where the source is: another source, or an old copy of it", e.pos, wal.LSN(c.points[0].LSN))
-			c.report.fault(fault)
+			fault(Ahead, "its position %s is beyond %s, where the source is: another source, or an old copy of it", e.pos, wal.LSN(c.points[0].LSN))
 		case e.topic == first.topic && e.partition != first.partition:
-			fault.Kind, fault.Text = Disorder, fmt.Sprintf("an event of the same key lies in partition %d", first.partition)
-			c.report.fault(fault)
+			fault(Disorder, "an event of the same key lies in partition %d", first.partition)
 		case e.pos.Compare(h.latest) < 0:
-			fault.Kind, fault.Text = Disorder, fmt.Sprintf("its position %s is before %s, which the key has reached", e.pos, h.latest)
-			c.report.fault(fault)
+			fault(Disorder, "its position %s is before %s, which the key has reached", e.pos, h.latest)
 		default:
 			h.latest = e.pos
 		}

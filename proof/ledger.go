@@ -171,7 +171,7 @@ func (l *ledger) take(p *partition, r *event.Record) error {
 		l.report.fault(at)
 		return nil
 	}
-	at.Seq, at.Event = e.Seq, e.ID.String()
+	at.Seq = e.Seq
 	print := l.print(r)
 	if e.Seq <= p.last {
 		before, err := p.prints.get(e.Seq)
@@ -188,11 +188,13 @@ func (l *ledger) take(p *partition, r *event.Record) error {
 			p.repeats++
 			return nil
 		}
+		at.Event = e.ID.String()
 		at.Kind, at.Text = OtherBytes, fmt.Sprintf("another record stands before it under seq %d", e.Seq)
 		l.report.fault(at)
 		return nil
 	}
 	if e.Seq > p.last+1 {
+		at.Event = e.ID.String()
 		at.Kind, at.Text = Gap, seqs(p.last+1, e.Seq-1)+" missing before it"
 		at.Count = e.Seq - 1 - p.last
 		l.report.fault(at)
