@@ -255,6 +255,8 @@ func (o *Owner) fail(ctx context.Context, tx *Tx, err error) error {
 func (o *Owner) settle(ctx context.Context, tx *Tx, lost error) error {
 	o.store.opts.Log.Warn("store: the answer to a commit was lost, asking", "epoch", o.epoch, "error", lost)
 	o.commits++ // if it happened
+	ctx, cancel := outlive(ctx, o.grace())
+	defer cancel()
 	err := o.connect(ctx)
 	switch {
 	case err == nil:

@@ -120,8 +120,7 @@ func (tx *Tx) nextSlab(ctx context.Context, tail *slabTail, kind string) error {
 	if last := len(tail.slabs) - 1; last >= 0 {
 		s := &tail.slabs[last]
 		next.n = s.n + 1
-		var parts []int32
-		var seqs []int64
+		parts, seqs := []int32{}, []int64{}
 		s.ends = map[int32]int64{}
 		if kind == "event" {
 			for id, seq := range tx.flushedSeqs() {
@@ -129,7 +128,7 @@ func (tx *Tx) nextSlab(ctx context.Context, tail *slabTail, kind string) error {
 				s.ends[id] = seq
 			}
 		}
-		if err := tx.conn.QueryRow(ctx, `UPDATE banyan.slab SET closed = clock_timestamp(), parts = coalesce($3, '{}'), seqs = coalesce($4, '{}'),
+		if err := tx.conn.QueryRow(ctx, `UPDATE banyan.slab SET closed = clock_timestamp(), parts = $3, seqs = $4,
 			bytes = pg_total_relation_size($5::regclass) WHERE kind = $1 AND n = $2 RETURNING bytes`, kind, s.n, parts, seqs, s.table()).Scan(&s.bytes); err != nil {
 			return fmt.Errorf("close slab %s: %w", s.table(), err)
 		}

@@ -158,14 +158,15 @@ func (tx *Tx) DropSnapshot(ctx context.Context, number int) error {
 	return nil
 }
 
-// Unseen returns living states of an aggregate, with a key above after, in key
-// order, that snapshot number has not seen: at most limit.
+// Unseen returns living states of an aggregate, with a key above after ("" for
+// the first page), in key order, that snapshot number has not seen: at most
+// limit.
 func (tx *Tx) Unseen(ctx context.Context, aggregate string, number int, after string, limit int) ([]event.State, error) {
 	if err := tx.spill(ctx); err != nil {
 		return nil, err
 	}
 	rows, err := tx.conn.Query(ctx, `SELECT aggregate, key, body, rules, event, snapshot FROM banyan.state
-		WHERE aggregate = $1 AND key > $2 AND snapshot < $3 ORDER BY key LIMIT $4`, aggregate, after, number, limit)
+		WHERE aggregate = $1 AND (key > $2 OR $2 = '') AND snapshot < $3 ORDER BY key LIMIT $4`, aggregate, after, number, limit)
 	if err != nil {
 		return nil, tx.fail("read unseen states", err)
 	}

@@ -68,8 +68,21 @@ type TableCounts struct {
 
 // Status reads all of it under one snapshot of the store.
 func (s *Store) Status(ctx context.Context) (Status, error) {
-	var st Status
-	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	st, err := s.status(ctx)
+	for range 3 {
+		if !undefinedTable(err) {
+			break
+		}
+		st, err = s.status(ctx) // a slab was dropped under the snapshot
+	}
+	if err != nil {
+		return st, fmt.Errorf("status of the store: %w", err)
+	}
+	return st, nil
+}
+
+func (s *Store) status(ctx context.Context) (st Status, err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var err error
 		if st.Owner, err = scanHolder(tx.QueryRow(ctx, `SELECT `+holderColumns+` FROM banyan.lease`)); err != nil {
 			return fmt.Errorf("read the lease: %w", err)
@@ -83,10 +96,7 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 		}
 		return s.statusBooks(ctx, tx, &st)
 	})
-	if err != nil {
-		return st, fmt.Errorf("status of the store: %w", err)
-	}
-	return st, nil
+	return st, err
 }
 
 func (s *Store) statusSource(ctx context.Context, tx pgx.Tx, st *Status) error {

@@ -74,20 +74,21 @@ func (tx *Tx) run(ctx context.Context, fn func(*Tx) error) error {
 		return err
 	}
 	err := fn(tx)
-	if tx.failure != nil {
+	if tx.failure != nil && !errors.Is(err, tx.failure) {
 		return errors.Join(err, tx.failure) // a store that failed decides, whatever fn made of it
 	}
 	if err != nil {
 		return err
 	}
-	end, cancel := outlive(ctx, commitGrace)
+	end, cancel := outlive(ctx, tx.o.grace())
 	defer cancel()
 	return tx.flush(end, true)
 }
 
-// commitGrace is how long a COMMIT may go on after its caller has given up:
-// ending it there and then would leave its outcome open.
-const commitGrace = 5 * time.Second
+// grace is how long a COMMIT may go on after its caller has given up: ending
+// it there and then would leave its outcome open. After the lease's expiry a
+// successor ends it anyhow.
+func (o *Owner) grace() time.Duration { return o.store.opts.Expiry }
 
 // outlive gives a context that ends a while after ctx.
 func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
@@ -127,7 +128,7 @@ func (tx *Tx) rollback(ctx context.Context) bool {
 	if tx.sent && tx.conn.PgConn().TxStatus() == 'I' {
 		return false // answered, but not to us
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitGrace)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tx.o.grace())
 	defer cancel()
 	_, err := tx.conn.Exec(ctx, `rollback`)
 	return err == nil

@@ -4,7 +4,7 @@
 -- One row. Its update is the fence of every commit, so nothing else is kept
 -- here: a heartbeat in this row would wait for a long commit.
 CREATE TABLE banyan.source (
-    only       boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single     boolean PRIMARY KEY DEFAULT true CHECK (single),
     name       text NOT NULL,
     epoch      bigint NOT NULL,
     commits    bigint NOT NULL DEFAULT 0,   -- commits ever made: settles whether an unanswered one happened
@@ -16,7 +16,7 @@ CREATE TABLE banyan.source (
 
 -- Who works, by this server's clock.
 CREATE TABLE banyan.lease (
-    only     boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single   boolean PRIMARY KEY DEFAULT true CHECK (single),
     epoch    bigint NOT NULL,
     host     text NOT NULL,
     pid      integer NOT NULL,
