@@ -95,7 +95,7 @@ func (e *examination) kind(t *wal.CatalogTable) {
 // identity looks at what the WAL tells of an updated or deleted row.
 func (e *examination) identity(t *wal.CatalogTable) {
 	full := t.FullName()
-	if t.Kind == wal.KindPartitioned {
+	if t.Kind == wal.KindPartitioned && (len(t.IdentityColumns()) == 0 || t.ReplicaIdentity == 'f') {
 		return // the partitions' own identities are what counts
 	}
 	key := t.Key()
