@@ -91,11 +91,17 @@ func (d *drafter) observe(ctx context.Context, t *table, samples Sampler) error 
 	return nil
 }
 
-// values finds what a status may be: the labels of an enum, else what is seen.
+// values finds what a status may be: the labels of an enum, the list of a check
+// constraint, else what is seen. A padded char is sampled, because the check
+// lists its values without their padding.
 func (d *drafter) values(ctx context.Context, t *table, c *wal.CatalogColumn, samples Sampler) (status, error) {
 	s := status{column: c.Name}
 	if c.Labels != nil && len(c.Labels) <= mostValues {
 		s.values, s.why = c.Labels, "the labels of its type "+c.TypeName
+		return s, nil
+	}
+	if c.Allowed != nil && len(c.Allowed) <= mostValues && c.BaseType != "character" {
+		s.values, s.why = c.Allowed, "the values that its CHECK allows"
 		return s, nil
 	}
 	values, all, err := samples.Values(ctx, t.CatalogTable, c.Name, mostValues+1)

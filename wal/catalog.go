@@ -111,8 +111,11 @@ type CatalogColumn struct {
 	// Toastable is true where long values are stored out of line, so that an
 	// update that does not touch them does not carry them.
 	Toastable bool
-	Default   string // as SQL, or ""
-	Labels    []string
+	Default   string   // as SQL, or ""
+	Labels    []string // of an enum, also under a domain
+	// Allowed are the values to which a CHECK of the form "column IN (...)"
+	// limits a text column.
+	Allowed []string
 	// BaseType is the type under a domain, through all layers; TypeName
 	// itself where the column's type is no domain. BaseTypMod likewise.
 	BaseType   string

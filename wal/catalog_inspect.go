@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"sort"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -48,7 +50,8 @@ func Inspect(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
 		what string
 		read func(context.Context) error
 	}{
-		{"the tables", in.tables}, {"the columns", in.columns}, {"the defaults", in.defaults}, {"the inheritance of tables", in.inheritance},
+		{"the tables", in.tables}, {"the columns", in.columns}, {"the defaults", in.defaults},
+		{"the check constraints", in.checks}, {"the inheritance of tables", in.inheritance},
 		{"the unique indexes", in.indexes}, {"the foreign keys", in.foreignKeys}, {"the triggers", in.triggers},
 		{"the publications", in.publications}, {"the replication slots", in.slots}, {"the walsenders", in.senders},
 		{"the settings", in.settings},
@@ -232,6 +235,48 @@ func (in *inspector) defaults(ctx context.Context) error {
 			if t := in.byOID[oid]; t != nil {
 				if c := t.Column(column); c != nil {
 					c.Default = expr
+				}
+			}
+			return nil
+		})
+}
+
+var (
+	// The server writes IN as = ANY, with casts where the type is not text:
+	// ((status)::text = ANY ((ARRAY['a'::character varying, ...])::text[])).
+	inList  = regexp.MustCompile(`^\(+(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)\)?(?:::text)? = ANY \(+ARRAY\[('.*')(?:::[a-z ]+)?\]\)?(?:::text\[\])?\)+$`)
+	literal = regexp.MustCompile(`'((?:[^']|'')*)'(?:::[a-z ]+)?`)
+)
+
+// allowed reads the values of an IN list from a check's expression, or gives
+// nil for a check of any other form.
+func allowed(expr string) (values []string) {
+	m := inList.FindStringSubmatch(expr)
+	if m == nil || strings.Trim(literal.ReplaceAllString(m[1], ""), ", ") != "" {
+		return nil
+	}
+	for _, l := range literal.FindAllStringSubmatch(m[1], -1) {
+		values = append(values, strings.ReplaceAll(l[1], "''", "'"))
+	}
+	return values
+}
+
+// checks is a part of its own for the same reason as defaults.
+func (in *inspector) checks(ctx context.Context) error {
+	var oid uint32
+	var column, expr string
+	return in.each(ctx, `
+		SELECT k.conrelid, a.attname, pg_catalog.pg_get_expr(k.conbin, k.conrelid)
+		FROM pg_catalog.pg_constraint k
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+		JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE k.contype = 'c' AND array_length(k.conkey, 1) = 1 AND k.convalidated AND `+userSchema+`
+		ORDER BY k.conrelid, k.conname`,
+		[]any{&oid, &column, &expr}, func() error {
+			if t := in.byOID[oid]; t != nil {
+				if c := t.Column(column); c != nil && c.Allowed == nil {
+					c.Allowed = allowed(expr)
 				}
 			}
 			return nil

@@ -261,8 +261,33 @@ func TestInspectBesideALock(t *testing.T) {
 		t.Errorf("parents: %+v, unseen %v", tab, cat.Unseen)
 	}
 	for _, u := range cat.Unseen {
-		if !strings.HasPrefix(u, "the defaults: ") {
+		if !strings.HasPrefix(u, "the defaults: ") && !strings.HasPrefix(u, "the check constraints: ") {
 			t.Errorf("unseen: %s", u)
 		}
+	}
+}
+
+// A CHECK that lists values tells them, in whatever way it was written; any
+// other check tells nothing.
+func TestAllowedValues(t *testing.T) {
+	db := pgtest.New(t, pgtest.Options{SQL: `CREATE DOMAIN word AS text;
+		CREATE TABLE t (id int PRIMARY KEY,
+			plain text CHECK (plain IN ('a', 'it''s', 'x]y, ''z')), "Odd One" varchar(9) CHECK ("Odd One" IN ('p', 'q')),
+			either text CHECK (either = 'a' OR either = 'b'), "not" text CHECK ("not" NOT IN ('a')), pair text CHECK (pair IN ('a', 'b') AND pair <> 'b'),
+			long text CHECK (length(long) > 2), one text CHECK (one IN ('only')), number int CHECK (number IN (1, 2)), padded char(3) CHECK (padded IN ('ab', 'c')),
+			other text CHECK (other = ANY ('{a,b}'::text[])), two text, CHECK (two IN ('a') OR plain = 'a'))`})
+	cat, err := wal.Inspect(context.Background(), db.Conn(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for _, c := range cat.Find("public.t").Columns {
+		if c.Allowed != nil {
+			got[c.Name] = c.Allowed
+		}
+	}
+	want := map[string][]string{"plain": {"a", "it's", "x]y, 'z"}, "Odd One": {"p", "q"}, "padded": {"ab", "c"}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("allowed values (-want +got):\n%s", d)
 	}
 }

@@ -21,7 +21,7 @@ CREATE TABLE film_actor (actor_id int NOT NULL REFERENCES actor, film_id int NOT
 CREATE TABLE film_category (film_id int NOT NULL REFERENCES film, category_id int NOT NULL REFERENCES category, last_update timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (film_id, category_id));
 CREATE TABLE inventory (inventory_id serial PRIMARY KEY, film_id int NOT NULL REFERENCES film, store_id int NOT NULL REFERENCES store, last_update timestamptz NOT NULL DEFAULT now());
 CREATE TABLE rental (rental_id serial PRIMARY KEY, rental_date timestamptz NOT NULL, inventory_id int NOT NULL REFERENCES inventory, customer_id int NOT NULL REFERENCES customer, return_date timestamptz,
-	staff_id int NOT NULL REFERENCES staff, last_update timestamptz NOT NULL DEFAULT now(), status text NOT NULL DEFAULT 'out');
+	staff_id int NOT NULL REFERENCES staff, last_update timestamptz NOT NULL DEFAULT now(), status text NOT NULL DEFAULT 'out' CHECK (status IN ('out', 'returned', 'overdue', 'lost')));
 INSERT INTO rental SELECT g, now(), 1, 1, NULL, 1, now(), 'out' FROM generate_series(1, 3) g WHERE false;
 CREATE TABLE payment (payment_id serial, customer_id int NOT NULL REFERENCES customer, staff_id int NOT NULL REFERENCES staff, rental_id int NOT NULL REFERENCES rental, amount numeric(5,2) NOT NULL,
 	payment_date timestamptz NOT NULL, PRIMARY KEY (payment_date, payment_id)) PARTITION BY RANGE (payment_date);
