@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -172,11 +173,10 @@ func (p *pipeline) publish(ctx context.Context, events []event.Event) error {
 		records[e.Partition] = append(records[e.Partition], e.Record())
 	}
 	for n, rs := range records {
-		if len(rs) == 0 {
-			continue
-		}
-		if _, err := p.bus.Produce(ctx, "bank.accounts", n, rs); err != nil {
-			return err
+		for some := range slices.Chunk(rs, 1000) {
+			if _, err := p.bus.Produce(ctx, "bank.accounts", n, some); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

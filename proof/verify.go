@@ -214,10 +214,10 @@ func (v *verification) readTopics(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The parts are compared one at a time: this many entries are held in
-	// memory.
-	const perPart = 50_000
-	parts := int(min(256, 1+total/perPart))
+	// The parts are compared one at a time: about this many entries are held
+	// in memory. What comes late is not known yet, hence the room.
+	const perPart, room = 50_000, 16
+	parts := int(min(256, room+total/perPart))
 	if v.said, err = newShelf(v.SpillDir, parts); err != nil {
 		return err
 	}
