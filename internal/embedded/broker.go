@@ -188,7 +188,8 @@ func startBroker(ctx context.Context, o Options, old *BrokerState) (*BrokerState
 	args = append(append([]string{}, args...), "--dir", filepath.Join(o.Dir, "broker"),
 		"--listen", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	cmd := exec.Command(exe, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = o.Dir, log, log
+	// It outlives us and needs none of our environment, which may hold secrets.
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = o.Dir, log, log, serverEnv()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, false, fmt.Errorf("start %s: %w", exe, err)

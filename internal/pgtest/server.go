@@ -339,13 +339,15 @@ func (s *Server) watch() error {
 		return fmt.Errorf("make the watcher's pipe: %w", err)
 	}
 	defer r.Close()
+	// The command line shows whether the number is still our server's.
 	const script = `read _
 pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
-if [ -n "$pid" ]; then
+cmd=$( (tr '\0' ' ' <"/proc/$pid/cmdline" || ps -ww -o command= -p "$pid") 2>/dev/null )
+case "$cmd" in *"$1/data"*)
   kill -QUIT "$pid" 2>/dev/null
   n=0
   while kill -0 "$pid" 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done
-fi
+esac
 rm -rf "$1"`
 	cmd := exec.Command("/bin/sh", "-c", script, "pgtest-watcher", s.Dir)
 	cmd.Stdin = r
