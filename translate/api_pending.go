@@ -8,19 +8,7 @@ import (
 	"banyan/wal"
 )
 
-type scratch struct{}
-
 var errPending = errors.New("not written yet")
-
-// Compile checks a configuration against real tables.
-func Compile(cfg *Config, tables []*wal.Table, version int) (*Rules, []Warning, error) {
-	return nil, nil, errPending
-}
-
-// Translate turns transactions into steps.
-func (e *Engine) Translate(ctx context.Context, past Past, txs []*wal.Tx, put Put) error {
-	return errPending
-}
 
 // Recorder takes the rows of a snapshot.
 type Recorder struct{}
@@ -56,14 +44,4 @@ func (r *Rules) Expected(aggregate string, tree *wal.Tree) (key string, state []
 	return "", nil, errPending
 }
 
-// TraceTx is the provenance of one transaction, read back.
-type TraceTx struct{}
-
-// DecodeTrace reads event.Trace.Body.
-func DecodeTrace(body []byte) (*TraceTx, error) { return nil, errPending }
-
-// ParkedTx is what a parked chain's entry keeps, read back.
-type ParkedTx struct{}
-
-// DecodeParked reads event.Parked.Body.
-func DecodeParked(body []byte) (*ParkedTx, error) { return nil, errPending }
+func (s *session) large(tx *wal.Tx) error { return errPending }

@@ -73,6 +73,9 @@ type Engine struct {
 	// SpillDir is where transactions that wal spilled are sorted on disk. ""
 	// is the system's directory for temporary files.
 	SpillDir string
+	// MaxEvent is the largest Data that an event may have, in bytes; a larger
+	// one parks its aggregate. 0 is no limit.
+	MaxEvent int
 	// Absorbs are the ranges read under later snapshots whose overlap with the
 	// stream is not over yet.
 	Absorbs []Absorb

@@ -113,6 +113,9 @@ func (r *rowValue) appendJSON(dst []byte) ([]byte, error) {
 		}
 	}
 	for n, child := range r.t.kids {
+		if r.rowsOf == nil {
+			break // a row from the log, without its children
+		}
 		if n+len(r.t.shown) > 0 {
 			dst = append(dst, ',')
 		}

@@ -50,8 +50,8 @@ func (r *Rules) Capture() wal.Capture {
 }
 
 // Units say what a snapshot reads, one per aggregate in the order of the file.
-// The rows of a Tree that Recorder.Add and Expected take are aligned with the
-// tables that were given to Compile.
+// Their tables have the captured columns only. The rows of a Tree that
+// Recorder.Add and Expected take are aligned with them.
 func (r *Rules) Units() []wal.Unit {
 	out := make([]wal.Unit, len(r.units))
 	for i, u := range r.units {
@@ -105,13 +105,16 @@ func (r *Rules) Lacks(table string, columns []string) []string {
 type table struct {
 	name    string
 	config  *TableConfig
-	source  *wal.Table // as it was given to Compile
+	source  *wal.Table // as Compile found it, with the captured columns only
 	names   []string   // of the captured columns
 	cols    []column   // aligned with names
 	key     []int      // primary key, into cols; empty where it has none
 	roles   []*utable  // where rows of the table live in aggregates
 	reaches []*reachIndex
 	types   *rowType
+	// ignored is set for a table of no aggregate whose changes make no event.
+	ignored   *ignore
+	ignoredBy *unit
 }
 
 // column is one column as rules see it.
@@ -155,6 +158,7 @@ type utable struct {
 	parentCols [][2]int // own kept column, parent's kept column
 	orphans    bool     // rows without a parent are ignored
 	header     []byte   // encoded column names
+	straight   []int    // 0, 1, ... one for each kept column
 	types      *rowType
 }
 
