@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"testing"
@@ -76,6 +77,52 @@ func FuzzCanonical(f *testing.F) {
 		again, err := canonical(nil, got)
 		if err != nil || string(again) != string(got) {
 			t.Fatalf("canonical(%q) = %q, then %q, %v", b, got, again, err)
+		}
+	})
+}
+
+// FuzzStateOf holds that the quick way to a state finds what a JSON parser
+// finds.
+func FuzzStateOf(f *testing.F) {
+	f.Add([]byte(`{"a":[{"state":1},"\"}"],"state":{"id":"]"},"changed":["x"]}`))
+	f.Add([]byte(`{"last":{},"state":null}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := stateOf(b)
+		if !json.Valid(b) {
+			return
+		}
+		dec := json.NewDecoder(bytes.NewReader(b))
+		if tok, _ := dec.Token(); tok != json.Delim('{') {
+			if err == nil {
+				t.Fatalf("stateOf(%q) = %q, want an error", b, got)
+			}
+			return
+		}
+		for dec.More() {
+			name, _ := dec.Token()
+			var want json.RawMessage
+			if err := dec.Decode(&want); err != nil {
+				t.Fatal(err)
+			}
+			if name != "state" {
+				continue
+			}
+			switch {
+			case string(want) == "null":
+				want = nil
+			case want[0] != '{':
+				if err == nil {
+					t.Fatalf("stateOf(%q) = %q, want an error", b, got)
+				}
+				return
+			}
+			if err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("stateOf(%q) = %q, %v; want %q", b, got, err, want)
+			}
+			return
+		}
+		if err == nil {
+			t.Fatalf("stateOf(%q) = %q, want an error", b, got)
 		}
 	})
 }

@@ -35,7 +35,8 @@ type Config struct {
 	Watermark func(ctx context.Context) (*Mark, error)
 
 	// Parked lists the keys that are parked now, beside those that the
-	// watermark names. Nil: only the watermark is asked.
+	// watermark names. Nil: only the watermark is asked, which holds a filter
+	// instead of names where there are many.
 	Parked func(ctx context.Context) ([]event.ParkedAt, error)
 	// SnapshotRunning says whether a snapshot or a repair is under way. Nil:
 	// none ever is.
@@ -371,7 +372,11 @@ func (v *verification) compare(ctx context.Context, early []event.ParkedAt, cove
 	last := v.tables.points[len(v.tables.points)-1].lsn
 	c := &comparison{source: v.Source, said: v.said, rows: v.kept, report: v.collector, names: v.ledger.names, limit: v.Examples,
 		aggregates: map[string]*AggregateReport{}, parked: map[event.Ref]bool{}, maybe: map[event.Ref]bool{},
-		filter: v.mark.Filter, covered: covered, retired: map[string]int64{}}
+		covered: covered, retired: map[string]int64{}}
+	if v.Parked == nil {
+		// It is wrong for one key in a hundred; a list is better.
+		c.filter = v.mark.Filter
+	}
 	for _, p := range v.tables.points {
 		c.points = append(c.points, event.Position{Generation: v.Generation, LSN: p.lsn})
 	}

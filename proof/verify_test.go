@@ -154,6 +154,7 @@ func TestVerdicts(t *testing.T) {
 		}, Parked, "Order: 1 key parked", ""},
 		{"parked by the watermark's filter", func(w *world) {
 			w.row("Order/2", `{"id":2,"status":"odd"}`)
+			w.cfg.Parked = nil
 			w.mark.Filter = event.NewFilter(1)
 			w.mark.Filter.Add(ref("Order/2"))
 		}, Parked, "Order: 1 key parked", ""},
