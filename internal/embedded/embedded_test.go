@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -440,6 +441,55 @@ func TestBrokerRecoversFromATornTail(t *testing.T) {
 	produce(t, s.Broker.Addrs[0], 1)
 	if got := readAll(t, s.Broker.Addrs[0]); got != 21 {
 		t.Errorf("%d records after one more, want 21", got)
+	}
+}
+
+// What was acknowledged is there after a SIGKILL in the middle of the work,
+// round after round on the same data.
+func TestBrokerKeepsWhatItAcknowledgedOverKills(t *testing.T) {
+	o := options(t)
+	o.Postgres = false
+	seed := time.Now().UnixNano()
+	random := rand.New(rand.NewPCG(uint64(seed), 0))
+	t.Logf("seed %d", seed)
+	acknowledged := 0
+	for round := range 5 {
+		s := start(t, o)
+		if round == 0 {
+			createTopic(t, s.Broker.Addrs[0])
+		}
+		done := make(chan int)
+		first := make(chan struct{})
+		go func() {
+			transport := &kafka.Transport{}
+			defer transport.CloseIdleConnections()
+			w := &kafka.Writer{Addr: kafka.TCP(s.Broker.Addrs[0]), Topic: "a", RequiredAcks: kafka.RequireAll, MaxAttempts: 1,
+				BatchTimeout: time.Millisecond, Transport: transport}
+			n := 0
+			for w.WriteMessages(context.Background(), kafka.Message{Value: []byte("v")}) == nil {
+				if n++; n == 1 {
+					close(first)
+				}
+			}
+			w.Close()
+			done <- n
+		}()
+		<-first
+		timer := time.NewTimer(time.Duration(random.IntN(200)) * time.Millisecond)
+		<-timer.C
+		if err := syscall.Kill(s.Broker.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		acknowledged += <-done
+		embedded.WaitGone(s.Broker.PID, 10*time.Second)
+		got := readAll(t, start(t, o).Broker.Addrs[0])
+		// The last request of each round may have been written and not answered.
+		if got < acknowledged || got > acknowledged+round+1 {
+			t.Errorf("round %d: %d records, acknowledged %d", round, got, acknowledged)
+		}
+	}
+	if acknowledged < 20 {
+		t.Errorf("only %d records were acknowledged: nothing was tested", acknowledged)
 	}
 }
 
