@@ -80,7 +80,7 @@ func (a *assembler) onBegin(body []byte) error {
 	}
 	a.begin, a.open, a.skipping = m, true, m.final < a.skip
 	a.serial++
-	a.tables, a.start = nil, len(a.buf)
+	a.tables, a.start = a.tables[:0], len(a.buf)
 	a.len, a.size, a.inMemory, a.values = 0, 0, 0, 0
 	return nil
 }
@@ -267,7 +267,7 @@ func (a *assembler) onCommit(body []byte) (*Tx, error) {
 		}
 		a.buf = nil // it may have grown with one large row
 		a.spill.tables = a.tables
-		tx.spill, a.spill = a.spill, nil
+		tx.spill, a.spill, a.tables = a.spill, nil, nil
 		return tx, nil
 	}
 	return tx, a.decode(tx)
