@@ -21,9 +21,21 @@ func (r Report) Text(w io.Writer, colour bool) error {
 	verdicts := map[Verdict]string{Ready: "32", ReadyWithWarnings: "33", Blocked: "31"}
 	var b strings.Builder
 	fmt.Fprintf(&b, "database %s on Postgres %s, as role %s, %s\n", r.Database, r.Server, r.Role, plural(r.Tables, "table", "tables"))
-	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "\n%s %s (%s)\n", paint(tones[f.Severity], fmt.Sprintf("%-7s", f.Severity)), f.Object, f.ID)
-		wrap(&b, "  ", f.Message)
+	for _, group := range groups(r.Findings) {
+		f := group[0]
+		b.WriteByte('\n')
+		fmt.Fprintf(&b, "%s ", paint(tones[f.Severity], fmt.Sprintf("%-7s", f.Severity)))
+		if len(group) == 1 {
+			fmt.Fprintf(&b, "%s (%s)\n", f.Object, f.ID)
+			wrap(&b, "  ", f.Message)
+		} else {
+			fmt.Fprintf(&b, "%s, %d times\n", f.ID, len(group))
+			objects := make([]string, len(group))
+			for i := range group {
+				objects[i] = group[i].Object
+			}
+			wrap(&b, "  ", strings.Join(objects, ", "))
+		}
 		wrap(&b, "  why: ", f.Why)
 		for _, sql := range f.Fix {
 			if !strings.HasPrefix(sql, "--") {
@@ -42,6 +54,25 @@ func (r Report) Text(w io.Writer, colour bool) error {
 		plural(r.Errors, "error", "errors"), plural(r.Warnings, "warning", "warnings"), plural(r.Infos, "note", "notes"))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// groups puts notes of one kind, which have nothing to be fixed, side by side:
+// twenty tables with the same trait are one thing to read. JSON has each with
+// its own message.
+func groups(findings []Finding) (all [][]Finding) {
+	at := map[string]int{}
+	for _, f := range findings {
+		kind := f.ID + f.Why
+		if i, ok := at[kind]; ok && f.Severity == Info && len(f.Fix) == 0 {
+			all[i] = append(all[i], f)
+			continue
+		}
+		if f.Severity == Info && len(f.Fix) == 0 {
+			at[kind] = len(all)
+		}
+		all = append(all, []Finding{f})
+	}
+	return all
 }
 
 // wrap writes text with the prefix on its first line and as much space before
