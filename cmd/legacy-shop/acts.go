@@ -38,7 +38,7 @@ func (t *tally) register(a *account, req customerRequest) act {
 	return func(ctx context.Context, c *client) error {
 		var got customerRegistered
 		if err := c.call(ctx, http.MethodPost, "/customers", "", req, &got); err != nil {
-			return err
+			return notTwice(err)
 		}
 		a.id, a.addresses = got.ID, got.AddressIDs
 		t.more(&t.customers)
@@ -258,16 +258,20 @@ func (t *tally) charge(a *account, req feeRequest) act {
 	}
 }
 
-// list puts products into the price list. A shop that has them already had
-// this replay before.
+// list puts products into the price list.
 func (t *tally) list(products []productRequest) act {
 	return func(ctx context.Context, c *client) error {
-		err := c.call(ctx, http.MethodPost, "/price-lists", "", productsRequest{products}, nil)
-		if refusedWith(err, http.StatusConflict) {
-			return answerIsNo("the shop has these products already: replay into an empty shop, or with another --seed (%w)", err)
-		}
-		return err
+		return notTwice(c.call(ctx, http.MethodPost, "/price-lists", "", productsRequest{products}, nil))
 	}
+}
+
+// notTwice explains why a shop refuses products or customers: it has them, so
+// it had this replay before.
+func notTwice(err error) error {
+	if refusedWith(err, http.StatusConflict) {
+		return answerIsNo("the shop has these products or customers already: replay into an empty shop, or with another --seed (%w)", err)
+	}
+	return err
 }
 
 // send is an act without anything to count or to learn.
