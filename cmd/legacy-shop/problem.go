@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 
@@ -104,9 +106,13 @@ func databaseProblem(pe *pgconn.PgError) *problem {
 	return newProblem(http.StatusInternalServerError, "internal-error", "the shop failed; its log says why")
 }
 
+// isConnectionError says whether the connection failed rather than the
+// statement. Whether a commit under way was done is then unknown, which is what
+// the Idempotency-Key is for.
 func isConnectionError(err error) bool {
 	var ce *pgconn.ConnectError
-	return errors.As(err, &ce) || pgconn.SafeToRetry(err)
+	var ne *net.OpError
+	return errors.As(err, &ce) || errors.As(err, &ne) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || pgconn.SafeToRetry(err)
 }
 
 // problemHandler is the shop's one error handler. It logs what was the shop's

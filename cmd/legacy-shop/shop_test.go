@@ -455,3 +455,22 @@ func TestTheShopPricesByTierAndChannel(t *testing.T) {
 	s.must(204, "DELETE", "/products/HEART", "", nil)
 	s.must(404, "GET", "/products/HEART/quote", "", nil)
 }
+
+func TestTheShopOutlivesItsDatabase(t *testing.T) {
+	server := pgtest.NewServer(t)
+	db := server.NewDB(t)
+	s := &testShop{t: t, url: serveShop(t, db.URL)}
+	s.stocked()
+	body := `{"country":"EIRE","lines":[{"stockCode":"HEART","quantity":1}]}`
+	first := s.ask("POST", "/orders", body, idempotencyHeader, "k1")
+	server.Stop(t, pgtest.Fast)
+	for _, a := range []answer{s.ask("GET", "/healthz", ""), s.ask("GET", "/products", ""), s.ask("POST", "/orders", body)} {
+		if a.status != 503 || a.header.Get("Content-Type") != "application/problem+json" || a.header.Get("Retry-After") == "" {
+			t.Errorf("without a database the shop says %d %s", a.status, a.body)
+		}
+	}
+	server.Start(t)
+	if again := s.ask("POST", "/orders", body, idempotencyHeader, "k1"); again.status != 201 || !bytes.Equal(first.body, again.body) {
+		t.Errorf("with its database back the shop says %d %s, before it said %s", again.status, again.body, first.body)
+	}
+}
