@@ -34,8 +34,8 @@ type Backlog interface {
 	Shelves(ctx context.Context) ([]Shelf, error)
 	// Stored gives the events of one partition with a seq above after, in
 	// seq order: at most count of them, and no more once their Data exceeds
-	// bytes. Published events are kept at least until both Shelf.Acked and,
-	// where twins are on, Shelf.TwinSeq have passed them.
+	// bytes. Published events are kept at least until Shelf.Acked has passed
+	// them.
 	Stored(ctx context.Context, topic string, partition int, after int64, count, bytes int) ([]event.Event, error)
 	// Acknowledge stores how far the shelves are published, fenced by the
 	// epoch: ErrFenced where somebody else owns the source now. Nothing ever
@@ -47,8 +47,10 @@ type Backlog interface {
 	// Frontier gives, of one moment, the store's position and the last seq
 	// assigned on every shelf.
 	Frontier(ctx context.Context) (Frontier, error)
-	// ParkedKeys lists the keys that are parked, in any order.
-	ParkedKeys(ctx context.Context) ([]ParkedKey, error)
+	// Parking gives a frontier and the keys that are parked, with the LSN from
+	// which on each is not told, of one and the same moment. It costs more
+	// than Frontier.
+	Parking(ctx context.Context) (Frontier, []event.ParkedAt, error)
 }
 
 // Shelf is one partition of one topic, as the store sees it.
