@@ -50,7 +50,7 @@ type Config struct {
 	RowsPerRange int64
 	// Rate bounds the rows read per second; 0 is no bound.
 	Rate int64
-	// SpillDir takes temporary files, about 100 bytes for each event and 200
+	// SpillDir, which is made if it is missing, takes temporary files, about 100 bytes for each event and 200
 	// for each aggregate; "" is the system's place for such.
 	SpillDir string
 	// Examples bounds the keys named of each kind, 10 by default.

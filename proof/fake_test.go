@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"iter"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -58,7 +59,7 @@ func newWorld(t *testing.T) *world {
 		Parked:          func(context.Context) ([]event.ParkedAt, error) { return w.parked, nil },
 		SnapshotRunning: func(context.Context) (bool, error) { return w.running, nil },
 		Counts:          func(context.Context) (map[string]event.Counts, error) { return w.counts, nil },
-		Wait:            time.Millisecond, SpillDir: t.TempDir(), Now: func() time.Time { return w.now },
+		Wait:            time.Millisecond, SpillDir: filepath.Join(t.TempDir(), "spill"), Now: func() time.Time { return w.now },
 	}
 	return w
 }

@@ -92,11 +92,20 @@ func renderExample(b *bufio.Writer, aggregate string, e *Example, paint func(Ver
 	}
 	fmt.Fprintln(b)
 	if len(e.Rows) > 0 {
-		fmt.Fprintf(b, "    rows  %s\n", e.Rows)
+		fmt.Fprintf(b, "    rows  %s\n", short(e.Rows))
 	}
 	if len(e.Told) > 0 {
-		fmt.Fprintf(b, "    event %s\n", e.Told)
+		fmt.Fprintf(b, "    event %s\n", short(e.Told))
 	}
+}
+
+// short cuts a state to what a person reads; JSON has it whole.
+func short(state []byte) string {
+	const limit = 400
+	if len(state) <= limit {
+		return string(state)
+	}
+	return strings.ToValidUTF8(string(state[:limit]), "") + "…"
 }
 
 func renderTopics(b *bufio.Writer, r *Report, paint func(Verdict, string) string) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 
@@ -16,11 +17,17 @@ import (
 // tempFile makes a file that has no name any more: whatever becomes of this
 // process, it leaves nothing behind.
 func tempFile(dir string) (*os.File, error) {
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make a spill file: %w", err)
+		}
+	}
 	f, err := os.CreateTemp(dir, "banyan-proof-*")
 	if err != nil {
 		return nil, fmt.Errorf("make a spill file: %w", err)
 	}
-	if err := os.Remove(f.Name()); err != nil {
+	// Another process may clean the directory up at this moment.
+	if err := os.Remove(f.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(fmt.Errorf("make a spill file: %w", err), f.Close())
 	}
 	return f, nil
