@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -60,7 +59,7 @@ func connectReplication(ctx context.Context, url string) (*pgconn.PgConn, error)
 	prepare(cfg)
 	cfg.RuntimeParams["replication"] = "database"
 	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readBuffer), w)
+		return pgproto3.NewFrontend(newPacedReader(r), w)
 	}
 	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
