@@ -33,7 +33,7 @@ type lane struct {
 }
 
 func (r *Relay) newLane(s Shelf) *lane {
-	l := &lane{r: r, TopicPartition: TopicPartition{s.Topic, s.Partition}, wake: make(chan struct{}, 1), seq: s.Acked, offset: s.Offset}
+	l := &lane{r: r, TopicPartition: TopicPartition{s.Topic, s.Partition}, wake: make(chan struct{}, 1), assigned: s.Assigned, seq: s.Acked, offset: s.Offset}
 	if r.Twin != nil {
 		if name := r.Twin(s.Topic); name != "" {
 			l.twin = &twin{lane: l, topic: name, seq: s.TwinSeq, next: s.TwinNext, wake: make(chan struct{}, 1)}
@@ -84,7 +84,7 @@ func (l *lane) run(ctx context.Context) error {
 			settled = err == nil
 		}
 		if err == nil {
-			if seq, assigned := l.bounds(); seq == assigned {
+			if seq, assigned := l.bounds(); seq >= assigned {
 				select {
 				case <-ctx.Done():
 				case <-l.wake:
@@ -135,6 +135,7 @@ func (l *lane) publish(ctx context.Context) error {
 	}
 	l.mu.Lock()
 	l.oldest = events[0].Time
+	l.assigned = max(l.assigned, events[len(events)-1].Seq) // the dispatcher may not have told of it yet
 	l.mu.Unlock()
 	records := make([]event.Record, len(events))
 	for i := range events {
@@ -198,7 +199,7 @@ func (r *Relay) cut(topic string, records []event.Record) (n, size int, err erro
 func (l *lane) done(seq, offset, count, size int64) {
 	l.mu.Lock()
 	l.seq, l.offset = seq, offset
-	if l.seq == l.assigned {
+	if l.seq >= l.assigned {
 		l.oldest = time.Time{}
 	}
 	if size > 0 {
