@@ -80,8 +80,8 @@ func (s *Store) AllowAppend(ctx context.Context, role string) error {
 // Row numbers have no commit order: a row waits until every transaction older
 // than its own has ended, and while a lower row of its aggregate waits.
 func (o *Owner) Stamp(ctx context.Context, limit int) (int, error) {
-	any, err := o.stampable(ctx)
-	if err != nil || !any {
+	some, err := o.stampable(ctx)
+	if err != nil || !some {
 		return 0, err
 	}
 	pos := o.Position()
@@ -130,11 +130,11 @@ const ready = `a.xid < pg_snapshot_xmin(pg_current_snapshot()) AND NOT EXISTS (
 		AND p.xid >= pg_snapshot_xmin(pg_current_snapshot()))`
 
 // stampable looks without a transaction, so that an idle outbox writes nothing.
-func (o *Owner) stampable(ctx context.Context) (any bool, err error) {
-	if err := o.store.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM banyan.appended a WHERE `+ready+`)`).Scan(&any); err != nil {
+func (o *Owner) stampable(ctx context.Context) (some bool, err error) {
+	if err := o.store.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM banyan.appended a WHERE `+ready+`)`).Scan(&some); err != nil {
 		return false, fmt.Errorf("look for appended events: %w", err)
 	}
-	return any, nil
+	return some, nil
 }
 
 // takeAppended removes the rows that may be stamped and returns their events.

@@ -105,6 +105,10 @@ func Retryable(err error) bool {
 	return errors.As(err, &t)
 }
 
+// Passing reports whether err, of any method but Commit, is a failure of the
+// store that goes away by itself, so that the same call may succeed later.
+func Passing(err error) bool { return passing(err) }
+
 // passing reports whether a failure of the store goes away by itself.
 func passing(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {

@@ -243,6 +243,8 @@ func (s *Store) enter(ctx context.Context, tx pgx.Tx, src Source, epoch int64, t
 func (o *Owner) heartbeat(ctx context.Context) {
 	tick := time.NewTicker(o.store.opts.Heartbeat)
 	defer tick.Stop()
+	var p pulse
+	defer p.close()
 	for failing := false; ; {
 		select {
 		case <-ctx.Done():
@@ -251,7 +253,7 @@ func (o *Owner) heartbeat(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		mine, err := o.beat(ctx)
+		mine, err := o.beat(ctx, &p)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -264,17 +266,32 @@ func (o *Owner) heartbeat(ctx context.Context) {
 			o.store.opts.Log.Info("store: heartbeat again", "epoch", o.epoch)
 		}
 		failing = err != nil
-		if err == nil {
-			o.housekeep(ctx)
-		}
+	}
+}
+
+// pulse is the heartbeat's own session: readers must never keep it waiting.
+type pulse struct{ conn *pgx.Conn }
+
+func (p *pulse) close() {
+	if p.conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = p.conn.Close(ctx) // the session holds nothing
 	}
 }
 
 // beat renews the lease and reports whether it is still ours.
-func (o *Owner) beat(ctx context.Context) (bool, error) {
+func (o *Owner) beat(ctx context.Context, p *pulse) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.store.opts.Expiry)
 	defer cancel()
-	tag, err := o.store.pool.Exec(ctx, `UPDATE banyan.lease SET beat = clock_timestamp() WHERE epoch = $1`, o.epoch)
+	if p.conn == nil || p.conn.IsClosed() {
+		conn, err := pgx.ConnectConfig(ctx, o.store.config)
+		if err != nil {
+			return true, fmt.Errorf("renew the lease: %w", err)
+		}
+		p.conn = conn
+	}
+	tag, err := p.conn.Exec(ctx, `UPDATE banyan.lease SET beat = clock_timestamp() WHERE epoch = $1`, o.epoch)
 	if err != nil {
 		return true, fmt.Errorf("renew the lease: %w", err)
 	}

@@ -43,7 +43,7 @@ type Owner struct {
 
 	lost     chan struct{}
 	loseOnce sync.Once
-	stop     context.CancelFunc // of the heartbeat
+	stop     context.CancelFunc // of heartbeat and housekeeping
 	beats    sync.WaitGroup
 
 	// commitMu is held by a commit from beginning to end, and guards conn,
@@ -88,6 +88,7 @@ func (s *Store) newOwner(ctx context.Context, src Source, t tenure) (*Owner, err
 		return nil, errors.Join(err, o.release(give))
 	}
 	o.beats.Go(func() { o.heartbeat(beatCtx) })
+	o.beats.Go(func() { o.housekeeping(beatCtx) })
 	s.opts.Log.Info("store: owner", "source", src.Name, "epoch", o.epoch, "generation", o.gen)
 	return o, nil
 }

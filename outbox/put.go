@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -264,7 +265,8 @@ func (tx *Tx) queueStates(b *pgx.Batch) {
 	aggregates, keys, events := make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
 	bodies, rules, snapshots := make([][]byte, 0, n), make([]int32, 0, n), make([]int32, 0, n)
 	var goneAggregates, goneKeys []string
-	for ref, s := range tx.states {
+	for _, ref := range sortedRefs(tx.states) {
+		s := tx.states[ref]
 		if s.Body == nil {
 			goneAggregates, goneKeys = append(goneAggregates, ref.Aggregate), append(goneKeys, ref.Key)
 			continue
@@ -282,6 +284,19 @@ func (tx *Tx) queueStates(b *pgx.Batch) {
 		b.Queue(`DELETE FROM banyan.state s USING unnest($1::text[], $2::text[]) r(aggregate, key)
 			WHERE s.aggregate = r.aggregate AND s.key = r.key`, goneAggregates, goneKeys)
 	}
+}
+
+// sortedRefs gives the keys in the order of the index: neighbours are written
+// one after the other.
+func sortedRefs(states map[event.Ref]event.State) []event.Ref {
+	refs := slices.Collect(maps.Keys(states))
+	slices.SortFunc(refs, func(a, b event.Ref) int {
+		if c := strings.Compare(a.Aggregate, b.Aggregate); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Key, b.Key)
+	})
+	return refs
 }
 
 func (tx *Tx) queueLinks(b *pgx.Batch) {

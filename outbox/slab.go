@@ -31,7 +31,8 @@ func (s *slab) ddl() string {
 	if s.kind == "trace" {
 		return `CREATE TABLE ` + s.table() + ` (
 			generation integer NOT NULL, lsn bigint NOT NULL, xid bigint NOT NULL, time timestamptz NOT NULL,
-			body bytea NOT NULL, PRIMARY KEY (generation, lsn));
+			body bytea NOT NULL);
+			CREATE INDEX ON ` + s.table() + ` (generation, lsn);
 			ALTER TABLE ` + s.table() + ` ALTER body SET STORAGE EXTERNAL`
 	}
 	return `CREATE TABLE ` + s.table() + ` (
@@ -168,8 +169,24 @@ func (o *Owner) traceSlabBytes() int64 {
 	return max(min(64<<20, o.store.opts.TraceBytes/8), 64<<10)
 }
 
-// housekeep drops what nobody needs any more. It runs beside commits, after
-// heartbeats and acknowledgements; a failure is tried again at the next.
+// housekeeping drops, now and then, what nobody needs any more.
+func (o *Owner) housekeeping(ctx context.Context) {
+	tick := time.NewTicker(o.store.opts.Heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.lost:
+			return
+		case <-tick.C:
+			o.housekeep(ctx)
+		}
+	}
+}
+
+// housekeep drops what can go now. It runs beside commits; a failure is tried
+// again at the next.
 func (o *Owner) housekeep(ctx context.Context) {
 	o.pruning.Lock()
 	defer o.pruning.Unlock()

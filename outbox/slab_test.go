@@ -263,6 +263,36 @@ func TestTracesNewestFirst(t *testing.T) {
 	}
 }
 
+// The ranges of one snapshot share a position.
+func TestTracesOfOnePosition(t *testing.T) {
+	ctx := testContext(t)
+	_, s, o := start(t, outbox.Options{})
+	const count = 450 // more than a page
+	var step event.Step
+	for i := range count {
+		step.Traces = append(step.Traces, event.Trace{Generation: 1, CommitLSN: 100, XID: uint32(i), Time: at(1).Time, Body: []byte("x")})
+	}
+	if err := o.Commit(ctx, at(1), put(ctx, step)); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[uint32]bool{}
+	for tr, err := range s.Traces(ctx) {
+		if err != nil || seen[tr.XID] {
+			t.Fatalf("trace %d for the second time, or %v", tr.XID, err)
+		}
+		seen[tr.XID] = true
+	}
+	if len(seen) != count {
+		t.Errorf("%d traces, want %d", len(seen), count)
+	}
+	if all, err := s.TracesAt(ctx, 1, 100); err != nil || len(all) != count {
+		t.Errorf("%d traces at the position (%v), want %d", len(all), err, count)
+	}
+	if tr, err := s.Trace(ctx, 1, 100); err != nil || tr.CommitLSN != 100 {
+		t.Errorf("one of them is %+v, %v", tr, err)
+	}
+}
+
 func TestOldTracesGo(t *testing.T) {
 	ctx := testContext(t)
 	db, s, o := start(t, outbox.Options{TraceAge: 400 * time.Millisecond})

@@ -22,26 +22,41 @@ func scanTrace(row pgx.Row) (t event.Trace, err error) {
 }
 
 // Trace returns the provenance of one source transaction, or ErrNotFound where
-// there is none, or none any more.
+// there is none, or none any more. Where several were stored for the same
+// position (the ranges of a snapshot share one) it is one of them.
 func (s *Store) Trace(ctx context.Context, generation int, commitLSN uint64) (event.Trace, error) {
-	slabs, err := loadSlabs(ctx, s.pool, "trace")
+	all, err := s.TracesAt(ctx, generation, commitLSN)
 	if err != nil {
 		return event.Trace{}, err
 	}
-	for i := len(slabs) - 1; i >= 0; i-- {
-		t, err := scanTrace(s.pool.QueryRow(ctx, `SELECT `+traceColumns+` FROM `+slabs[i].table()+` WHERE generation = $1 AND lsn = $2`, generation, int64(commitLSN)))
-		switch {
-		case err == nil:
-			return t, nil
-		case errors.Is(err, pgx.ErrNoRows) || undefinedTable(err):
-		default:
-			return t, fmt.Errorf("read provenance: %w", err)
-		}
+	if len(all) == 0 {
+		return event.Trace{}, fmt.Errorf("provenance of %s: %w", lsnText(commitLSN), ErrNotFound)
 	}
-	return event.Trace{}, fmt.Errorf("provenance of %X/%X: %w", commitLSN>>32, uint32(commitLSN), ErrNotFound)
+	return all[0], nil
 }
 
-// Traces yields the provenance that is kept, the newest transaction first, in
+// TracesAt returns all provenance that is kept for one position, in no order.
+func (s *Store) TracesAt(ctx context.Context, generation int, commitLSN uint64) ([]event.Trace, error) {
+	slabs, err := loadSlabs(ctx, s.pool, "trace")
+	if err != nil {
+		return nil, err
+	}
+	var all []event.Trace
+	for i := len(slabs) - 1; i >= 0; i-- {
+		rows, err := s.pool.Query(ctx, `SELECT `+traceColumns+` FROM `+slabs[i].table()+` WHERE generation = $1 AND lsn = $2`, generation, int64(commitLSN))
+		var found []event.Trace
+		if err == nil {
+			found, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (event.Trace, error) { return scanTrace(r) })
+		}
+		if err != nil && !undefinedTable(err) { // pruned meanwhile
+			return nil, fmt.Errorf("read provenance: %w", err)
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// Traces yields the provenance that is kept, the newest position first, in
 // pages of which it holds one.
 func (s *Store) Traces(ctx context.Context) iter.Seq2[event.Trace, error] {
 	return func(yield func(event.Trace, error) bool) {
@@ -58,16 +73,22 @@ func (s *Store) Traces(ctx context.Context) iter.Seq2[event.Trace, error] {
 	}
 }
 
-// slabTraces yields one slab, and reports whether to go on.
+// slabTraces yields one slab, and reports whether to go on. Pages end at a row
+// of the table, since several rows may share a position.
 func (s *Store) slabTraces(ctx context.Context, sl *slab, yield func(event.Trace, error) bool) bool {
 	const page = 200
-	generation, below := int32(1<<31-1), int64(0)
+	generation, lsn, row := int32(1<<31-1), int64(0), "(0,0)"
 	for {
-		rows, err := s.pool.Query(ctx, `SELECT `+traceColumns+` FROM `+sl.table()+` WHERE (generation, lsn) < ($1, $2)
-			ORDER BY generation DESC, lsn DESC LIMIT $3`, generation, below, page)
+		rows, err := s.pool.Query(ctx, `SELECT `+traceColumns+`, t.ctid::text AS place FROM `+sl.table()+` t WHERE (generation, lsn, t.ctid) < ($1, $2, $3::text::tid)
+			ORDER BY generation DESC, lsn DESC, t.ctid DESC LIMIT $4`, generation, lsn, row, page)
 		var traces []event.Trace
 		if err == nil {
-			traces, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (event.Trace, error) { return scanTrace(r) })
+			traces, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (t event.Trace, err error) {
+				var xid int64
+				err = r.Scan(&t.Generation, &lsn, &xid, &t.Time, &t.Body, &row)
+				t.CommitLSN, t.XID, t.Time = uint64(lsn), uint32(xid), t.Time.UTC()
+				return t, err
+			})
 		}
 		if undefinedTable(err) {
 			return true // pruned meanwhile
@@ -80,7 +101,7 @@ func (s *Store) slabTraces(ctx context.Context, sl *slab, yield func(event.Trace
 			if !yield(t, nil) {
 				return false
 			}
-			generation, below = int32(t.Generation), int64(t.CommitLSN)
+			generation = int32(t.Generation)
 		}
 		if len(traces) < page {
 			return true
