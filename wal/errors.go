@@ -111,13 +111,17 @@ var ErrClosed = errors.New("the stream is closed")
 // shutdown does.
 var errServerEnded = errors.New("the server ended the stream")
 
+// errNotWaitedFor ends a connection on which the server waits for an
+// acknowledgement that we cannot give yet.
+var errNotWaitedFor = errors.New("the server waits for an acknowledgement that is not possible yet, as in a shutdown; it is let go")
+
 // errSilent is a connection on which nothing arrives although we asked.
 var errSilent = errors.New("the server has been silent for too long")
 
 // transient tells whether trying again can help: the server restarts, the
 // network breaks. What the server refuses on principle is permanent.
 func transient(err error) bool {
-	if errors.Is(err, errServerEnded) || errors.Is(err, errSilent) {
+	if errors.Is(err, errServerEnded) || errors.Is(err, errNotWaitedFor) || errors.Is(err, errSilent) {
 		return true
 	}
 	if _, ok := errors.AsType[*SlotActiveError](err); ok {

@@ -52,9 +52,13 @@ const (
 	ackDelay = 250 * time.Millisecond
 	// A broken connection is tried again after this, doubled up to the limit.
 	firstBackoff, lastBackoff = 50 * time.Millisecond, 10 * time.Second
-	batchTxs                  = 4096
-	waitingFiles              = 16
-	checkEvery                = 64 // messages between looks at the clock
+	// A server that shuts down waits, without a limit of its own, until we have
+	// confirmed all it sent. Where we cannot, perhaps because our store went away
+	// with it, we let it go after this long and come back.
+	shutdownPatience = 5 * time.Second
+	batchTxs         = 4096
+	waitingFiles     = 16
+	checkEvery       = 64 // messages between looks at the clock
 )
 
 // Batch is what has been read and not been handed out yet: whole transactions
@@ -89,20 +93,22 @@ type Stream struct {
 	ackPending atomic.Bool // the reader knows that acked has moved
 	sender     atomic.Pointer[walsender]
 
-	mu         sync.Mutex
-	pending    []*Tx
-	waiting    int64 // bytes of pending
-	onDisk     int   // how many of pending are spilled
-	position   LSN   // the end of all that is pending or was handed out
-	at         time.Time
-	urgent     bool // the server waits for the position, as in a shutdown
-	handed     LSN
-	handedAt   time.Time
-	lastBatch  time.Time
-	spilled    []*Tx // handed out, not acknowledged
-	err        error
-	outage     error // why the connection is down, nil while it is up
-	reconnects int
+	mu       sync.Mutex
+	pending  []*Tx
+	waiting  int64 // bytes of pending
+	onDisk   int   // how many of pending are spilled
+	position LSN   // the end of all that is pending or was handed out
+	at       time.Time
+	urgent   bool // the server waits for the position, as in a shutdown
+	// urgentSince bounds how long a server that shuts down may wait for us.
+	urgentSince time.Time
+	handed      LSN
+	handedAt    time.Time
+	lastBatch   time.Time
+	spilled     []*Tx // handed out, not acknowledged
+	err         error
+	outage      error // why the connection is down, nil while it is up
+	reconnects  int
 }
 
 // Status is what a Stream is doing.

@@ -66,6 +66,9 @@ func (s *Stream) sayGoodbye(w *walsender) {
 // or ctx ends.
 func (s *Stream) receive(ctx context.Context, w *walsender) error {
 	s.sender.Store(w)
+	s.mu.Lock()
+	s.urgent = false // what an earlier connection's server wanted
+	s.mu.Unlock()
 	var src source = w
 	for n := 0; ; n++ {
 		if n%checkEvery == 0 {
@@ -126,8 +129,11 @@ func (s *Stream) upkeep(ctx context.Context, w *walsender) error {
 		now := time.Now()
 		s.mu.Lock()
 		full := s.waiting > s.cfg.MemoryLimit/4 || len(s.pending) >= 4*batchTxs || s.onDisk >= waitingFiles
-		position, urgent := s.position, s.urgent
+		position, urgent, since := s.position, s.urgent, s.urgentSince
 		s.mu.Unlock()
+		if urgent && now.Sub(since) > shutdownPatience {
+			return errNotWaitedFor
+		}
 
 		acked := LSN(s.acked.Load())
 		due := w.sent.Add(w.interval)
@@ -138,6 +144,11 @@ func (s *Stream) upkeep(ctx context.Context, w *walsender) error {
 			due = w.sent.Add(min(ackDelay, w.interval))
 			if urgent {
 				due = now
+			}
+		}
+		if urgent {
+			if limit := since.Add(shutdownPatience + time.Millisecond); limit.Before(due) {
+				due = limit
 			}
 		}
 		if w.replyAsked || !due.After(now) {
@@ -182,7 +193,9 @@ func (s *Stream) moved(lsn LSN, at time.Time, urgent bool) {
 	if at.After(s.at) && len(s.pending) == 0 {
 		s.at = at
 	}
-	s.urgent = s.urgent || urgent && s.position > LSN(s.acked.Load())
+	if urgent && !s.urgent && s.position > LSN(s.acked.Load()) {
+		s.urgent, s.urgentSince = true, time.Now()
+	}
 	signal(s.ready)
 }
 
