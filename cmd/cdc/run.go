@@ -315,14 +315,28 @@ func (r *running) openStream(ctx context.Context) error {
 	return nil
 }
 
+// endReader ends the session that reads the slot and waits until it is gone. A
+// session whose client has stopped may have to be told twice: at the first time
+// it tries to tell its client why.
 func endReader(ctx context.Context, url, slot string) error {
 	conn, err := wal.Connect(ctx, url)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	_, err = wal.TerminateSlotUser(ctx, conn, slot)
-	return err
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		pid, err := wal.TerminateSlotUser(ctx, conn, slot)
+		if err != nil || pid == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("end server process %d, which reads slot %q: it does not end", pid, slot)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // waitPublished waits until everything below target is on the bus.
