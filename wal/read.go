@@ -42,11 +42,18 @@ func (s *Snapshot) Ranges(ctx context.Context, u Unit, rowsPerRange int64) ([]Ra
 	if rowsPerRange < 1 {
 		return nil, fmt.Errorf("cut %s into ranges: %d rows per range", u.Aggregate, rowsPerRange)
 	}
-	keys := strings.Join(q.keyTexts(), ", ")
-	// The number of the last row tells how many rows the last range has.
-	sql := fmt.Sprintf(`SELECT n, ARRAY[%s] FROM (SELECT row_number() OVER w AS n, lead(1) OVER w IS NULL AS last, %s FROM %s%s r0 WINDOW w AS (ORDER BY %s)) r0
-		WHERE n %% %d = 1 OR last OR %d = 1 ORDER BY n`,
-		keys, strings.Join(q.keyColumns(), ", "), q.only[0], q.names[0], strings.Join(q.keyColumns(), ", "), rowsPerRange, rowsPerRange)
+	keys := q.keyColumns()
+	named, texts := make([]string, len(keys)), make([]string, len(keys))
+	for i, k := range keys {
+		named[i] = fmt.Sprintf("%s AS k%d", k, i)
+		texts[i] = fmt.Sprintf("k%d::text", i)
+	}
+	// Besides the first row of each range the last of all is wanted: its number
+	// tells how many rows the last range has.
+	sql := fmt.Sprintf(`SELECT number, ARRAY[%s] FROM (
+			SELECT row_number() OVER w AS number, lead(1) OVER w IS NULL AS last, %s FROM %s%s r0 WINDOW w AS (ORDER BY %s)) k
+		WHERE number %% %d = 1 OR last OR %d = 1 ORDER BY number`,
+		strings.Join(texts, ", "), strings.Join(named, ", "), q.only[0], q.names[0], strings.Join(keys, ", "), rowsPerRange, rowsPerRange)
 	rows, err := s.conn.Query(ctx, sql)
 	if err != nil {
 		return nil, fmt.Errorf("cut %s into ranges: %w", u.Aggregate, err)
@@ -91,8 +98,7 @@ func (s *Snapshot) Read(ctx context.Context, u Unit, r Range, fn func(*Tree) err
 		if len(b.key) != len(u.Root.Key) {
 			return fmt.Errorf("read %s: the range %s has a bound of %d columns, the key has %d", u.Aggregate, r, len(b.key), len(u.Root.Key))
 		}
-		// ROW with one column compares like the column itself.
-		where = append(where, fmt.Sprintf("ROW(%s) %s ROW(%s)", strings.Join(q.keyColumns(), ", "), b.op, literals(b.key)))
+		where = append(where, "("+q.compare(b.op, b.key)+")")
 	}
 	if err := s.merge(ctx, u, q, strings.Join(where, " AND "), fn); err != nil {
 		return fmt.Errorf("read %s %s: %w", u.Aggregate, r, err)
@@ -116,9 +122,9 @@ func (s *Snapshot) ReadKeys(ctx context.Context, u Unit, keys [][]string, fn fun
 			if len(k) != len(u.Root.Key) {
 				return fmt.Errorf("read %s: a key of %d columns, want %d", u.Aggregate, len(k), len(u.Root.Key))
 			}
-			list = append(list, "ROW("+literals(k)+")")
+			list = append(list, "("+q.compare("=", k)+")")
 		}
-		where := fmt.Sprintf("ROW(%s) IN (%s)", strings.Join(q.keyColumns(), ", "), strings.Join(list, ", "))
+		where := "(" + strings.Join(list, " OR ") + ")"
 		if err := s.merge(ctx, u, q, where, fn); err != nil {
 			return fmt.Errorf("read %d keys of %s: %w", len(part), u.Aggregate, err)
 		}
@@ -126,17 +132,45 @@ func (s *Snapshot) ReadKeys(ctx context.Context, u Unit, keys [][]string, fn fun
 	return nil
 }
 
-// literals writes texts as SQL literals of no type yet, so that each takes the
-// type of the column it is compared with.
-func literals(texts []string) string {
-	var b strings.Builder
-	for i, t := range texts {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString("'" + strings.ReplaceAll(t, "'", "''") + "'")
+// compare writes how the root's key stands to a key given as texts. The texts
+// are literals of no type yet, so that each takes the type of its column.
+func (q *unitQuery) compare(op string, key []string) string {
+	columns, t := q.keyColumns(), q.nodes[0].table
+	plain := true
+	literals := make([]string, len(key))
+	for i, text := range key {
+		literals[i] = "'" + strings.ReplaceAll(text, "'", "''") + "'"
+		plain = plain && q.schemas[t.Table.Columns[t.Key[i]].TypeOID] == ""
 	}
-	return b.String()
+	operator := func(i int, op string) string {
+		return columns[i] + " " + q.operator(t.Table.Columns[t.Key[i]].TypeOID, op) + " " + literals[i]
+	}
+	if op == "=" {
+		terms := make([]string, len(key))
+		for i := range key {
+			terms[i] = operator(i, "=")
+		}
+		return strings.Join(terms, " AND ")
+	}
+	if plain { // which an index of several columns serves
+		return fmt.Sprintf("ROW(%s) %s ROW(%s)", strings.Join(columns, ", "), op, strings.Join(literals, ", "))
+	}
+	last := len(key) - 1
+	sql := operator(last, op)
+	for i := last - 1; i >= 0; i-- {
+		sql = fmt.Sprintf("%s OR %s AND (%s)", operator(i, op[:1]), operator(i, "="), sql)
+	}
+	return sql
+}
+
+// operator names an operator of a type. Those of a type that an extension made
+// must be named with their schema, as our search path is empty: without it,
+// citext would be compared as text, in another order than it is sorted.
+func (q *unitQuery) operator(typeOID uint32, op string) string {
+	if schema := q.schemas[typeOID]; schema != "" {
+		return "OPERATOR(" + quote(schema) + "." + op + ")"
+	}
+	return op
 }
 
 // nodeQuery is one table of a unit as it is read: its rows joined up to the
@@ -158,6 +192,9 @@ type unitQuery struct {
 	nodes []*nodeQuery
 	names []string
 	only  []string
+	// schemas has the schema of a type's comparison operators where that is not
+	// pg_catalog.
+	schemas map[uint32]string
 }
 
 func (s *Snapshot) plan(ctx context.Context, u Unit) (*unitQuery, error) {
@@ -167,7 +204,49 @@ func (s *Snapshot) plan(ctx context.Context, u Unit) (*unitQuery, error) {
 		return nil, fmt.Errorf("plan to read %s: %w", u.Aggregate, err)
 	}
 	q.root = root
+	if q.schemas, err = s.operatorSchemas(ctx, q); err != nil {
+		return nil, fmt.Errorf("plan to read %s: %w", u.Aggregate, err)
+	}
 	return q, nil
+}
+
+// operatorSchemas finds the types, among those that are compared, whose
+// default ordering lies outside pg_catalog.
+func (s *Snapshot) operatorSchemas(ctx context.Context, q *unitQuery) (map[uint32]string, error) {
+	var types []uint32
+	for _, n := range q.nodes {
+		for _, k := range n.table.Key {
+			types = append(types, n.table.Table.Columns[k].TypeOID)
+		}
+		for _, pair := range n.table.Parent {
+			types = append(types, n.table.Table.Columns[pair[0]].TypeOID)
+		}
+	}
+	rows, err := s.conn.Query(ctx, `
+		WITH RECURSIVE layer(oid, base) AS (
+			SELECT t, t FROM unnest($1::oid[]) t
+			UNION
+			SELECT l.oid, t.typbasetype FROM layer l JOIN pg_catalog.pg_type t ON t.oid = l.base AND t.typtype = 'd')
+		SELECT DISTINCT l.oid, n.nspname::text
+		FROM layer l
+		JOIN pg_catalog.pg_opclass c ON c.opcintype = l.base AND c.opcdefault
+		JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+		JOIN pg_catalog.pg_amop a ON a.amopfamily = c.opcfamily AND a.amoplefttype = l.base AND a.amoprighttype = l.base AND a.amopstrategy = 3
+		JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr
+		JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace AND n.nspname <> 'pg_catalog'`, types)
+	if err != nil {
+		return nil, fmt.Errorf("look up operators: %w", err)
+	}
+	schemas := map[uint32]string{}
+	var oid uint32
+	var schema string
+	if _, err := pgx.ForEachRow(rows, []any{&oid, &schema}, func() error {
+		schemas[oid] = schema
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("look up operators: %w", err)
+	}
+	return schemas, nil
 }
 
 func (s *Snapshot) planNode(ctx context.Context, q *unitQuery, t *UnitTable, parent *nodeQuery) (*nodeQuery, error) {
@@ -227,15 +306,6 @@ func (s *Snapshot) only(ctx context.Context, t *Table) (string, error) {
 
 func (q *unitQuery) keyColumns() []string { return q.nodeKeys(0) }
 
-// keyTexts are the key columns as text.
-func (q *unitQuery) keyTexts() []string {
-	keys := q.nodeKeys(0)
-	for i := range keys {
-		keys[i] += "::text"
-	}
-	return keys
-}
-
 // nodeKeys are the key columns of table number i.
 func (q *unitQuery) nodeKeys(i int) []string {
 	t := q.nodes[i].table
@@ -268,7 +338,8 @@ func (q *unitQuery) sql(n *nodeQuery, where string) string {
 				if i > 0 {
 					from.WriteString(" AND ")
 				}
-				fmt.Fprintf(&from, "%s = %s", q.column(at, pair[0]), q.column(parent, pair[1]))
+				op := q.operator(q.nodes[at].table.Table.Columns[pair[0]].TypeOID, "=")
+				fmt.Fprintf(&from, "%s %s %s", q.column(at, pair[0]), op, q.column(parent, pair[1]))
 			}
 		}
 		keys := q.nodeKeys(at)
