@@ -91,23 +91,6 @@ func (t *utable) keyKnown(vals row) bool {
 	return true
 }
 
-// parentKey is the key of the parent's row. ok is false where the image does
-// not say; orphan is true where a column of it is NULL.
-func (t *utable) parentKey(vals row) (key string, orphan, ok bool) {
-	parts := make([]string, len(t.parentCols))
-	for i, p := range t.parentCols {
-		v := vals[p[0]]
-		if v.kind == valNull {
-			return "", true, true
-		}
-		if v.kind != valText {
-			return "", false, false
-		}
-		parts[i] = v.s
-	}
-	return event.JoinKey(parts...), false, true
-}
-
 // compareKeys orders rows by key: integers by value, all else by bytes. The
 // order of children in a state is this, whatever order the database read them in.
 func (t *utable) compareKeys(a, b row) int {

@@ -105,6 +105,12 @@ func (c *compiler) table(cfg *TableConfig) {
 		t.types.index[name] = i
 		t.types.shown = append(t.types.shown, i)
 	}
+	t.self = &binding{table: t}
+	for i := range t.cols {
+		t.self.from = append(t.self.from, i)
+	}
+	t.index = len(c.rules.list)
+	c.rules.list = append(c.rules.list, t)
 	c.rules.tables[t.name] = t
 }
 

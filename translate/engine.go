@@ -20,6 +20,8 @@ type scratch struct {
 	bindings map[*wal.Table]*binding
 	targets  []target
 	buf      []byte
+	buckets  int  // of a large transaction, for tests; 0 by its size
+	onDisk   bool // every transaction goes the way of a large one, for tests
 }
 
 func (e *Engine) begin() {
@@ -43,10 +45,13 @@ func (e *Engine) bind(t *wal.Table) (*binding, error) {
 
 // absorbs says whether a range read under a later snapshot has the change
 // already.
-func (e *Engine) absorbs(g *target, xid uint32) string {
+func (e *Engine) absorbs(g *target, m *txMeta) string {
+	if m.position != nil {
+		return "" // a released change stands before what a snapshot has added to its chain
+	}
 	for i := range e.Absorbs {
 		a := &e.Absorbs[i]
-		if a.Aggregate != g.ref.Aggregate || !a.Visible(xid) {
+		if a.Aggregate != g.ref.Aggregate || !a.Visible(m.xid) {
 			continue
 		}
 		// Where the aggregate is not known the row is not in what was read.
@@ -76,7 +81,7 @@ type session struct {
 
 func (e *Engine) session(ctx context.Context, past Past, put Put) *session {
 	e.begin()
-	return &session{ctx: ctx, e: e, past: past, put: put, aggs: map[event.Ref]*agg{}, links: linkMap{map[event.RowRef][]event.Ref{}}}
+	return &session{ctx: ctx, e: e, past: past, put: put, aggs: map[event.Ref]*agg{}, links: linkMap{m: map[event.RowRef][]event.Ref{}}}
 }
 
 // Translate turns whole transactions in commit order into steps: events, new
@@ -89,7 +94,7 @@ func (e *Engine) Translate(ctx context.Context, past Past, txs []*wal.Tx, put Pu
 	s := e.session(ctx, past, put)
 	for len(txs) > 0 {
 		n := 0
-		for n < len(txs) && simple(txs[n]) {
+		for n < len(txs) && !e.onDisk && simple(txs[n]) {
 			n++
 		}
 		if n > 0 {
@@ -103,10 +108,11 @@ func (e *Engine) Translate(ctx context.Context, past Past, txs []*wal.Tx, put Pu
 			return err
 		}
 		// What a large transaction loads is not kept.
-		s.aggs, s.links.m = map[event.Ref]*agg{}, map[event.RowRef][]event.Ref{}
+		s.aggs, s.links = map[event.Ref]*agg{}, linkMap{m: map[event.RowRef][]event.Ref{}}
 		if err := s.large(txs[0]); err != nil {
 			return fmt.Errorf("transaction %s: %w", txs[0].CommitLSN, err)
 		}
+		s.aggs, s.links = map[event.Ref]*agg{}, linkMap{m: map[event.RowRef][]event.Ref{}}
 		txs = txs[1:]
 	}
 	return s.flush()

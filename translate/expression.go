@@ -147,7 +147,7 @@ func compileExpression(source string, s *scope, want reflect.Type) (*expression,
 	for name, op := range operators {
 		running = append(running, expr.Function(name, op.run, op.form))
 	}
-	patched := &patcher{}
+	patched := &patcher{scope: s}
 	// sum with a predicate and our own functions are parsed as builtins or
 	// calls alike; the patcher turns both into functions of ours.
 	for _, b := range []string{"sum", "len", "upper", "lower", "trim", "hasPrefix", "hasSuffix", "replace", "split", "join", "first", "last", "abs", "max", "min", "string", "round"} {
@@ -297,7 +297,7 @@ func (l *limiter) member(n *ast.MemberNode) {
 var predicates = []string{"all", "none", "any", "one", "filter", "map", "find", "count"}
 
 // patcher replaces operators and calls by functions of operators.go.
-type patcher struct{}
+type patcher struct{ scope *scope }
 
 func call(name string, args ...ast.Node) *ast.CallNode {
 	return &ast.CallNode{Callee: &ast.IdentifierNode{Value: name}, Arguments: args}
@@ -348,11 +348,16 @@ func (p *patcher) Visit(node *ast.Node) {
 
 func (p *patcher) builtin(n *ast.BuiltinNode) ast.Node {
 	if n.Name == "sum" {
-		if len(n.Arguments) == 2 {
-			mapped := &ast.BuiltinNode{Name: "map", Arguments: []ast.Node{call("_list", n.Arguments[0]), n.Arguments[1]}, Map: nil}
-			return call("_sum", mapped)
+		// The sum of no money is no money of that currency, not the number 0.
+		var zero ast.Node = &ast.ConstantNode{Value: int64(0)}
+		if m := p.money(n); m != nil {
+			zero = &ast.ConstantNode{Value: *m}
 		}
-		return call("_sum", n.Arguments...)
+		if len(n.Arguments) == 2 {
+			mapped := &ast.BuiltinNode{Name: "map", Arguments: []ast.Node{call("_list", n.Arguments[0]), n.Arguments[1]}}
+			return call("_sum", mapped, zero)
+		}
+		return call("_sum", n.Arguments[0], zero)
 	}
 	if !slices.Contains(predicates, n.Name) {
 		return call("_"+n.Name, n.Arguments...)
@@ -364,6 +369,54 @@ func (p *patcher) builtin(n *ast.BuiltinNode) ast.Node {
 		}
 	}
 	return n
+}
+
+// money finds the one currency and scale of the money columns that a sum names.
+func (p *patcher) money(n ast.Node) *money.Amount {
+	var found *money.Amount
+	mixed := false
+	ast.Walk(&n, observer(func(n ast.Node) {
+		get, ok := n.(*ast.CallNode)
+		if !ok || len(get.Arguments) != 2 {
+			return
+		}
+		name, ok := get.Arguments[1].(*ast.StringNode)
+		if !ok {
+			return
+		}
+		for _, t := range p.scope.all() {
+			i, ok := t.index[name.Value]
+			if !ok || t.cols[i].codec.kind != kindMoney {
+				continue
+			}
+			m := money.Amount{Scale: t.cols[i].codec.scale, Currency: t.cols[i].codec.unit}
+			mixed = mixed || found != nil && *found != m
+			found = &m
+		}
+	}))
+	if mixed {
+		return nil
+	}
+	return found
+}
+
+// all are the shapes of all rows that an expression can meet.
+func (s *scope) all() []*rowType {
+	var out []*rowType
+	var add func(t *rowType)
+	add = func(t *rowType) {
+		out = append(out, t)
+		for _, child := range t.children {
+			add(child.types)
+		}
+	}
+	for _, t := range s.rows {
+		add(t)
+	}
+	for _, t := range s.many {
+		add(t)
+	}
+	return out
 }
 
 // runner evaluates expressions; its machine and its environment are reused.
@@ -414,5 +467,3 @@ func (r *runner) appendJSON(dst []byte, e *expression) ([]byte, error) {
 	}
 	return appendValue(dst, v)
 }
-
-var _ = money.MaxScale

@@ -309,6 +309,10 @@ func loadEvent(item node) *EventConfig {
 		},
 		"fields": func(v node) {
 			for _, f := range v.entries() {
+				if strings.ContainsAny(f.key, "().,#") {
+					v.f.add(f.keyAt, f.field, f.key, "is no field name; an expression with a comma must be quoted inside { }")
+					continue
+				}
 				if !fieldName.MatchString(f.key) || slices.Contains(reserved, f.key) {
 					v.f.add(f.keyAt, f.field, f.key, "want a field name of letters, digits and _ other than %s", strings.Join(reserved, ", "))
 				}

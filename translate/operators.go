@@ -51,7 +51,7 @@ var operators = map[string]operator{
 	"_abs":       {absolute, new(func(any) any)},
 	"_max":       {extreme(1), new(func(...any) any)},
 	"_min":       {extreme(-1), new(func(...any) any)},
-	"_sum":       {sum, new(func(any) any)},
+	"_sum":       {sum, new(func(any, any) any)},
 	"_round":     {round, new(func(any, any) any)},
 	"_string":    {toString, new(func(any) any)},
 }
@@ -390,10 +390,10 @@ func extreme(sign int) func(...any) (any, error) {
 	}
 }
 
-// sum leaves NULLs out; the sum of nothing is 0.
+// sum leaves NULLs out; the sum of nothing is its second argument, a zero.
 func sum(a ...any) (any, error) {
 	list, _ := a[0].([]any)
-	var total any = int64(0)
+	total := a[1]
 	var err error
 	for _, v := range list {
 		if v == nil {

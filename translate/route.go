@@ -17,7 +17,8 @@ type change struct {
 	outcome  outcome
 	by       string // rule that decided, where no part has one
 	parts    []*part
-	claimed  bool // kept with a parked aggregate of the same transaction
+	noted    []TracePart // instead of parts, where those are not kept
+	claimed  bool        // kept with a parked aggregate of the same transaction
 }
 
 // outcome is what became of a change. The larger one counts where several
@@ -204,7 +205,8 @@ func routeChild(c *change, t *utable, links *linkMap, dst []target) ([]target, s
 // linkMap knows which aggregates child rows belong to: what the store says,
 // with the changes since.
 type linkMap struct {
-	m map[event.RowRef][]event.Ref
+	m       map[event.RowRef][]event.Ref
+	emptied map[string]bool // tables truncated by the transaction: the store's links are void
 }
 
 func (l *linkMap) get(row event.RowRef, aggregate string) []event.Ref {

@@ -16,6 +16,7 @@ type Rules struct {
 	Config  *Config
 
 	tables map[string]*table
+	list   []*table // in the order of the file
 	units  []*unit
 	byName map[string]*unit
 	// reaches are the ways in which rows of a table are looked up by rules:
@@ -103,6 +104,7 @@ func (r *Rules) Lacks(table string, columns []string) []string {
 
 // table is one captured table.
 type table struct {
+	index   int // in Rules.list
 	name    string
 	config  *TableConfig
 	source  *wal.Table // as Compile found it, with the captured columns only
@@ -112,6 +114,7 @@ type table struct {
 	roles   []*utable  // where rows of the table live in aggregates
 	reaches []*reachIndex
 	types   *rowType
+	self    *binding // of source
 	// ignored is set for a table of no aggregate whose changes make no event.
 	ignored   *ignore
 	ignoredBy *unit

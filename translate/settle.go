@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"banyan/event"
+	"banyan/wal"
 )
 
 // settle decides what became of every change of a transaction, and adds all
@@ -153,12 +154,7 @@ func (s *session) addEvents(w *work) {
 	var all []made
 	for _, x := range w.order {
 		if x.stuck() {
-			// Rows that have come since must still find the parked key.
-			for _, l := range x.links {
-				if !l.Gone {
-					s.step.Links = append(s.step.Links, l)
-				}
-			}
+			s.step.Links = append(s.step.Links, x.parkedLinks()...)
 			continue
 		}
 		slices.SortStableFunc(x.events, func(a, b *pending) int { return cmp.Compare(a.p.c.ordinal, b.p.c.ordinal) })
@@ -182,6 +178,27 @@ func (s *session) addEvents(w *work) {
 		s.bytes += len(e.Data) + 256
 		s.step.Events = append(s.step.Events, e)
 	}
+}
+
+// parkedLinks are those of rows that have come to a parked aggregate: what
+// happens to them later must find the same chain. None is taken away before the
+// chain is released.
+func (x *aggTx) parkedLinks() []event.Link {
+	var out []event.Link
+	for _, l := range x.links {
+		if !l.Gone {
+			out = append(out, l)
+		}
+	}
+	for _, p := range x.parts {
+		if p.t.parent == nil || p.lost != "" || p.op == wal.Delete {
+			continue
+		}
+		if key, ok := p.t.captureKey(p.c.new); ok {
+			out = append(out, event.Link{RowRef: event.RowRef{Table: p.t.table.name, Key: key}, Ref: x.a.ref})
+		}
+	}
+	return lastLinks(out)
 }
 
 // lastLinks keeps the last word on each row.

@@ -121,9 +121,15 @@ func (t *tracer) change(c *change) {
 	t.row("new", c.t, c.new, nil)
 	t.field("outcome", c.outcome.String())
 	t.field("rule", c.by)
-	if len(c.parts) > 0 {
+	if len(c.parts)+len(c.noted) > 0 {
 		t.dst = append(t.dst, `,"parts":[`...)
 		for i, p := range c.parts {
+			if i > 0 {
+				t.dst = append(t.dst, ',')
+			}
+			t.part(p.trace())
+		}
+		for i, p := range c.noted {
 			if i > 0 {
 				t.dst = append(t.dst, ',')
 			}
@@ -134,18 +140,22 @@ func (t *tracer) change(c *change) {
 	t.dst = append(t.dst, '}')
 }
 
-func (t *tracer) part(p *part) {
-	t.dst = append(t.dst, `{"aggregate":"`...)
-	t.dst = append(append(t.dst, p.x.a.ref.Aggregate...), '"')
-	t.field("key", p.x.a.ref.Key)
-	if p.x.stuck() {
-		t.field("outcome", "parked")
-		t.field("reason", p.x.reason)
-	} else {
-		t.field("outcome", p.outcome.String())
-		t.field("rule", p.by)
-		t.field("event", p.event)
+func (p *part) trace() TracePart {
+	t := TracePart{Aggregate: p.x.a.ref.Aggregate, Key: p.x.a.ref.Key, Outcome: "parked", Reason: p.x.reason}
+	if !p.x.stuck() {
+		t.Outcome, t.Rule, t.Event, t.Reason = p.outcome.String(), p.by, p.event, ""
 	}
+	return t
+}
+
+func (t *tracer) part(p TracePart) {
+	t.dst = append(t.dst, `{"aggregate":"`...)
+	t.dst = append(append(t.dst, p.Aggregate...), '"')
+	t.field("key", p.Key)
+	t.field("outcome", p.Outcome)
+	t.field("rule", p.Rule)
+	t.field("event", p.Event)
+	t.field("reason", p.Reason)
 	t.dst = append(t.dst, '}')
 }
 

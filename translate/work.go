@@ -130,13 +130,16 @@ func (x *aggTx) remove(t *utable, keyed row) *arow {
 
 // addTargets makes the parts of a change and applies them.
 func (w *work) addTargets(c *change, targets []target) error {
+	if len(w.moved) > 0 {
+		targets = w.redirect(c, targets)
+	}
 	parts := make([]part, len(targets))
 	for i := range targets {
 		g := &targets[i]
 		if w.only != nil && g.ref != *w.only {
 			continue
 		}
-		if by := w.e.absorbs(g, w.meta.xid); by != "" {
+		if by := w.e.absorbs(g, &w.meta); by != "" {
 			if c.outcome < absorbed {
 				c.outcome, c.by = absorbed, by
 			}
@@ -159,7 +162,48 @@ func (w *work) addTargets(c *change, targets []target) error {
 	return nil
 }
 
-// keptOld is the old image as far as the log has it, for the key.
+// redirect corrects targets that were found before a row went along with the
+// child above it: then its link still named the aggregate it had left. Once the
+// row itself has changed, its link is right again.
+func (w *work) redirect(c *change, targets []target) []target {
+	var out []target
+	for i := 0; i < len(targets); i++ {
+		g := targets[i]
+		key, ok := g.t.captureKey(c.old)
+		if !ok {
+			key, _ = g.t.captureKey(c.new)
+		}
+		row := event.RowRef{Table: g.t.table.name, Key: key}
+		x := w.moved[row]
+		if g.t.parent == nil || c.op == wal.Insert || x == nil || x.a.u != g.t.u {
+			if g.mate >= 0 {
+				g.mate += len(out) - i
+			}
+			out = append(out, g)
+			continue
+		}
+		delete(w.moved, row)
+		to := g.ref
+		if g.kind == moveOut {
+			i++
+			to = targets[i].ref
+		}
+		from, n := x.a.ref, len(out)
+		switch {
+		case c.op == wal.Delete || g.kind == plain && g.op == wal.Delete:
+			g.ref = from
+			out = append(out, g)
+		case from == to:
+			out = append(out, target{t: g.t, op: wal.Update, ref: to, mate: -1})
+		default:
+			out = append(out, target{t: g.t, op: wal.Delete, kind: moveOut, ref: from, mate: n + 1},
+				target{t: g.t, op: wal.Insert, kind: moveIn, ref: to, mate: n})
+		}
+	}
+	return out
+}
+
+// image is the kept part of the change's two row images.
 func (p *part) image() (old, new row) {
 	if p.c.old != nil {
 		old = p.t.kept(p.c.old)
@@ -218,18 +262,6 @@ func (w *work) takeOut(p *part, old, new row) bool {
 		keyed = new
 	}
 	x := p.x
-	if len(w.moved) > 0 {
-		if to := w.moved[event.RowRef{Table: p.t.table.name, Key: p.t.keyOf(keyed)}]; to != nil && to != x && to.a.u == x.a.u {
-			// The row went along with the child above it.
-			x.parts = slices.DeleteFunc(x.parts, func(q *part) bool { return q == p })
-			p.x = to
-			to.parts = append(to.parts, p)
-			x = to
-			if x.a.parked || x.reason != "" {
-				return false
-			}
-		}
-	}
 	if p.op == wal.Update {
 		i, found := p.t.search(x.a.tables[p.t.index], keyed)
 		if !found {
@@ -272,6 +304,11 @@ func (x *aggTx) carry(t *utable, above row) []carried {
 // putIn completes the new row from the old one and puts it in its place.
 func (w *work) putIn(p *part, new row) {
 	x, was := p.x, p.old
+	if p.kind == moveIn && p.mate == nil && len(p.t.children) > 0 {
+		x.park(fmt.Sprintf("a row of %s came from another aggregate while this one was parked, and only the database knows the rows below it", p.t.table.name),
+			"discard it: the aggregate is recorded anew")
+		return
+	}
 	if p.mate != nil && p.kind != plain {
 		was = p.mate.old
 		if was == nil && p.mate.x.reason == "" && !p.mate.x.a.parked {
