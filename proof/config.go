@@ -30,6 +30,11 @@ type Config struct {
 	// none: see Watermarks.
 	Watermark func(ctx context.Context) (*Mark, error)
 
+	// Settled is asked about a watermark that has not reached an LSN: whether
+	// nobody works on the source and nothing captured was committed between the
+	// two, so that the watermark holds for the later one too. Nil: never.
+	Settled func(ctx context.Context, mark *Mark, lsn uint64) (bool, error)
+
 	// Parked lists the keys that are parked now, beside those that the
 	// watermark names. Nil: only the watermark is asked, which holds a filter
 	// instead of names where there are many.

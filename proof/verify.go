@@ -41,6 +41,7 @@ type verification struct {
 	compared   bool
 	retired    map[string]int64
 	counts     map[string]event.Counts
+	asked      int64 // offset + 1 of the watermark that Settled was asked about
 }
 
 func (v *verification) close() {
@@ -226,6 +227,9 @@ func (v *verification) wait(ctx context.Context, lsn uint64) (why string, err er
 		if w != nil && w.Generation > v.Generation {
 			return fmt.Sprintf("the topics are at generation %d, the source that was asked is generation %d: its log has begun anew", w.Generation, v.Generation), nil
 		}
+		if settled, err := v.settled(ctx, first, w, lsn); err != nil || settled {
+			return "", err
+		}
 		if w != nil && lsn > 0 {
 			v.Progress(Progress{Phase: "waiting", Done: int64(w.LSN - min(first.LSN, w.LSN)), Total: int64(lsn - min(first.LSN, lsn)), What: "bytes"})
 		}
@@ -238,6 +242,20 @@ func (v *verification) wait(ctx context.Context, lsn uint64) (why string, err er
 			return "", context.Cause(ctx)
 		}
 	}
+}
+
+// settled asks whether the watermark holds for lsn although it says less: once
+// it does not move, for the question costs the source a little.
+func (v *verification) settled(ctx context.Context, first, w *Mark, lsn uint64) (bool, error) {
+	if v.Settled == nil || w == nil || w.Generation != v.Generation || first.Offset != w.Offset || v.asked == w.Offset+1 {
+		return false, nil
+	}
+	ok, err := v.Settled(ctx, w, lsn)
+	if err != nil {
+		return false, fmt.Errorf("ask whether anything was committed since the last watermark: %w", err)
+	}
+	v.asked = w.Offset + 1
+	return ok, nil
 }
 
 // late says why a watermark did not come in time.

@@ -14,6 +14,7 @@ import (
 	"banyan/outbox"
 	"banyan/proof"
 	"banyan/translate"
+	"banyan/wal"
 )
 
 type verifyFlags struct {
@@ -96,6 +97,9 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 		s, err := store.LastSnapshot(ctx)
 		return s.Number > 0 && s.Running(), err
 	}
+	pc.Settled = func(ctx context.Context, mark *proof.Mark, lsn uint64) (bool, error) {
+		return a.settled(ctx, cfg, store, mark, wal.LSN(lsn))
+	}
 	show := a.phases()
 	pc.Progress = show.progress
 	report, err := proof.Verify(ctx, pc)
@@ -110,6 +114,41 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 		return &exitError{exitNo, errSilent}
 	}
 	return nil
+}
+
+// settled says, where no run works, whether the last watermark still holds at a
+// later LSN: the store has assigned no seq since, everything it has is on the
+// bus, and the slot, which starts where the store stands, has no change of a
+// captured table below that LSN.
+func (a *app) settled(ctx context.Context, cfg *translate.Config, store *outbox.Store, mark *proof.Mark, lsn wal.LSN) (bool, error) {
+	st, err := store.Status(ctx)
+	if err != nil || st.Owner.Alive || st.Outbox.Events > 0 {
+		return false, err
+	}
+	for _, t := range st.Topics {
+		if seqs := mark.Seqs[t.Topic]; t.Partition >= len(seqs) && t.Assigned > 0 || t.Partition < len(seqs) && seqs[t.Partition] != t.Assigned {
+			return false, nil
+		}
+	}
+	conn, err := wal.Connect(ctx, cfg.Source.URL)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	s, err := wal.SlotInfo(ctx, conn, cfg.Source.Slot)
+	if err != nil || s.Confirmed > storeEnd(st) {
+		return false, err
+	}
+	return wal.Quiet(ctx, conn, cfg.Source.Slot, cfg.Source.Publication, lsn)
+}
+
+// storeEnd is the position of the store.
+func storeEnd(st outbox.Status) wal.LSN {
+	lsn, err := wal.ParseLSN(st.Position.EndLSN)
+	if err != nil {
+		return 0
+	}
+	return lsn
 }
 
 func appendNew(list []string, s string) []string {
