@@ -183,6 +183,14 @@ func TestVerdicts(t *testing.T) {
 		{"snapshot began meanwhile", func(w *world) { w.onRead = func() { w.running = true } }, Unfinished, "a snapshot is running", ""},
 		{"no watermark", func(w *world) { w.mark = nil }, Unfinished, "no watermark in 1ms", ""},
 		{"cdc run stands still", func(w *world) { w.mark.LSN = 999 }, Unfinished, "cdc run is not working: its last watermark says 0/3E7", ""},
+		{"nobody runs and nothing has happened since", func(w *world) {
+			w.mark.LSN = 999
+			w.cfg.Settled = func(_ context.Context, m *Mark, lsn uint64) (bool, error) { return m.LSN == 999 && lsn == 1000, nil }
+		}, Proved, "", ""},
+		{"nobody runs and something has happened since", func(w *world) {
+			w.mark.LSN = 999
+			w.cfg.Settled = func(context.Context, *Mark, uint64) (bool, error) { return false, nil }
+		}, Unfinished, "cdc run is not working", ""},
 		{"cdc run is behind", func(w *world) {
 			w.mark.LSN = 900
 			w.onMark = func() { m := *w.mark; m.LSN++; m.Offset++; w.mark = &m }
@@ -211,6 +219,11 @@ func TestVerdicts(t *testing.T) {
 			w.versions(true)
 			w.row("Order/1", "")
 		}, Differs, "Order: 1 without a row, of 2", ""},
+		{"a row that the present rules do not read", func(w *world) {
+			w.versions(true)
+			w.row("Order/9", `{"id":9}`)
+			w.onlyOld = ref("Order/9")
+		}, Proved, "", ""},
 		{"rules that are lost", func(w *world) {
 			w.versions(false)
 			delete(w.rules, 1)
