@@ -25,6 +25,7 @@ type capture struct {
 
 	shown   atomic.Pointer[wal.Stream] // the same, for others than the loop
 	waiting atomic.Pointer[string]     // why nothing moves, for status; nil while it does
+	warned  map[string]*wal.Table      // of added columns, by table
 	absorbs []outbox.SnapshotRange     // of later snapshots, not yet passed
 }
 
@@ -96,6 +97,7 @@ func (c *capture) commit(ctx context.Context, batch wal.Batch) error {
 	if n := len(batch.Txs); n > 0 {
 		to.Commit = uint64(batch.Txs[n-1].CommitLSN)
 	}
+	c.warnOfColumns(batch.Txs)
 	err := c.patiently(ctx, to, func(tx *outbox.Tx) error {
 		return c.engine.Translate(ctx, tx, batch.Txs, tx.Put)
 	})
@@ -103,6 +105,27 @@ func (c *capture) commit(ctx context.Context, batch wal.Batch) error {
 		return fmt.Errorf("store the transactions up to %s: %w", batch.End, err)
 	}
 	return c.forgetAbsorbs(ctx)
+}
+
+// warnOfColumns tells, once per shape of a table, of columns that somebody has
+// added and that the rules neither keep nor leave out.
+func (c *capture) warnOfColumns(txs []*wal.Tx) {
+	for _, tx := range txs {
+		changes, ok := tx.InMemory()
+		if !ok {
+			continue // a table that only huge transactions touch is told of at the next start
+		}
+		for i := range changes {
+			t := changes[i].Table
+			if len(t.Uncaptured) == 0 || c.warned[t.FullName()] == t {
+				continue
+			}
+			c.warned[t.FullName()] = t
+			for _, name := range c.engine.Rules.Lacks(t.FullName(), t.Uncaptured) {
+				c.log.Warn("a column is neither kept nor left out by the rules; its values are not read", "table", t.FullName(), "column", name, "lsn", tx.CommitLSN)
+			}
+		}
+	}
 }
 
 // patiently commits, again and again where only time can help: the outbox is

@@ -3,6 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+
+	"banyan/bus"
+	"banyan/outbox"
+	"banyan/translate"
+	"banyan/wal"
 )
 
 // The exit codes of every command.
@@ -33,8 +38,8 @@ func badInput(format string, args ...any) error {
 	return &exitError{exitInput, fmt.Errorf(format, args...)}
 }
 
-// exitCode finds the code of an error: what the error says of itself, else
-// the surroundings, since our own refusals are all typed.
+// exitCode finds the code of an error: what the error says of itself; 1 for a
+// refusal that only a person can settle; else the surroundings.
 func exitCode(err error) int {
 	if err == nil {
 		return exitDone
@@ -42,5 +47,30 @@ func exitCode(err error) int {
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
 	}
+	if refused(err) {
+		return exitNo
+	}
 	return exitSurroundings
+}
+
+// refused reports whether going on would need a decision: another incarnation,
+// a slot or a topic that is not as we left it, a change that nobody understands.
+func refused(err error) bool {
+	for _, is := range []func(error) bool{
+		is[*translate.UnknownError], is[*translate.SchemaError],
+		is[*wal.SlotMissingError], is[*wal.SlotLostError], is[*wal.SlotAheadError], is[*wal.SlotUnfitError],
+		is[*wal.IncarnationError], is[*wal.PublicationError], is[*wal.DecodeError], is[*wal.SetupError],
+		is[*outbox.IncarnationError], is[*outbox.SourceError], is[*outbox.SchemaError], is[*outbox.LeaseError], is[*outbox.Refused],
+		is[*bus.Mismatch],
+	} {
+		if is(err) {
+			return true
+		}
+	}
+	return false
+}
+
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }

@@ -230,7 +230,7 @@ func (r *running) prepare(ctx context.Context) error {
 		return err
 	}
 	r.capture = &capture{
-		owner: r.owner, log: r.log,
+		owner: r.owner, log: r.log, warned: map[string]*wal.Table{},
 		reader: &reader{url: r.cfg.Source.URL, slot: r.cfg.Source.Slot, print: r.print, log: r.log},
 		engine: &translate.Engine{Rules: r.rules, Source: r.cfg.Source.Name, Generation: r.owner.Generation(), Snapshot: last.Number,
 			SpillDir: filepath.Join(r.app.flags.dataDir, "spill")},

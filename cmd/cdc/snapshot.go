@@ -57,6 +57,7 @@ func (c *capture) firstSnapshot(ctx context.Context, rules recordedRules) error 
 	}
 	defer slot.Close()
 	at := translate.SnapshotPoint{Number: number, LSN: slot.ConsistentPoint}
+	c.engine.Snapshot = number
 	return c.takeSnapshot(ctx, slot, at, rules)
 }
 
