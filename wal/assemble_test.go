@@ -155,6 +155,29 @@ func TestAssembleInMemoryAndOnDisk(t *testing.T) {
 	}
 }
 
+// Rows larger than every buffer of ours.
+func TestAssembleLargeRows(t *testing.T) {
+	ms := []message{relate(2, "b", "id"), begin(100, 7)}
+	for i := range 5 {
+		ms = append(ms, message{msgInsert}.u32(2).u8('N').tuple(strings.Repeat(string(rune('a'+i)), (i%3)*spillChunk+i)))
+	}
+	ms = append(ms, commit(100), begin(200, 8), message{msgInsert}.u32(2).u8('N').tuple("small"), commit(200))
+	var want string
+	for _, limit := range []int64{1 << 40, 1 << 19, 0} {
+		a, held := newAssembler(t.TempDir(), limit, testCapture)
+		got, err := play(a, each(ms))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == "" {
+			want = got
+		}
+		if got != want || strings.Count(got, "insert") != 6 || limit == 0 && *held != 0 {
+			t.Errorf("limit %d: %d bytes of changes, want %d; held %d", limit, len(got), len(want), *held)
+		}
+	}
+}
+
 func TestAssembleSkipsWhatWasHandedOver(t *testing.T) {
 	a, held := newAssembler(t.TempDir(), 0, testCapture)
 	a.skip = 101

@@ -13,7 +13,9 @@ import (
 
 // sessionSettings make the text form of every value the same in a snapshot and
 // in the stream, whatever the role's or the database's own settings are, and
-// keep timeouts of the application from ending our long work.
+// keep timeouts of the application from ending our long work. Where row security
+// would hide rows from the role, a query fails instead of reading less than the
+// WAL speaks of.
 const sessionSettings = `SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
 SET timezone = 'UTC';
@@ -22,6 +24,7 @@ SET bytea_output = 'hex';
 SET client_encoding = 'UTF8';
 SET standard_conforming_strings = on;
 SET search_path = '';
+SET row_security = off;
 SET statement_timeout = 0;
 SET lock_timeout = 0;
 SET idle_in_transaction_session_timeout = 0`

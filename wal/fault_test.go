@@ -14,29 +14,6 @@ import (
 	"banyan/wal"
 )
 
-// eventually polls a condition that has no signal of its own.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v for: %s", patience, what)
-		}
-		<-tick.C
-	}
-}
-
-func (r *rig) slot() *wal.Slot {
-	r.t.Helper()
-	s, err := wal.SlotInfo(context.Background(), r.conn, r.cfg.Slot)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return s
-}
-
 func TestSlotMovesWhileOnlyANeighbourIsBusy(t *testing.T) {
 	r := newRig(t, pgtest.New(t), wal.Capture{"public.quiet": {"id"}},
 		`CREATE TABLE quiet (id int PRIMARY KEY); CREATE TABLE busy (id int)`)
@@ -181,6 +158,24 @@ func TestStreamSurvivesServerRestarts(t *testing.T) {
 	}
 	if n := s.Status().Reconnects; n != 3 {
 		t.Errorf("%d reconnects, want 3", n)
+	}
+}
+
+// A consumer that has stopped, perhaps because its store is on the same server,
+// does not keep that server from shutting down.
+func TestServerShutsDownInSpiteOfAStoppedConsumer(t *testing.T) {
+	srv := pgtest.NewServer(t, pgtest.ServerOptions{Settings: map[string]string{"wal_sender_timeout": "2s", "fsync": "on"}})
+	r := newRig(t, srv.NewDB(t), wal.Capture{"public.a": {"id", "pad"}}, `CREATE TABLE a (id int PRIMARY KEY, pad text)`)
+	r.cfg.MemoryLimit = 64 << 10
+	s := r.open()
+	const rows = 30_000
+	r.exec(`DO $$ BEGIN FOR i IN 0..2999 LOOP INSERT INTO a SELECT i*10 + g, repeat('x', 1000) FROM generate_series(1, 10) g; COMMIT; END LOOP; END $$`)
+	eventually(t, "the stream to be full", func() bool { return s.Status().HeldBytes > r.cfg.MemoryLimit/4 })
+	srv.Restart(t) // fails the test if the server does not end
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := consume(ctx, s, rows); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -347,6 +342,58 @@ func TestOpenRefuses(t *testing.T) {
 		if err := openError(t, cfg); strings.Contains(err.Error(), "hunter2") {
 			t.Error(err)
 		}
+	})
+}
+
+func TestCancelledCreateSlotLeavesNone(t *testing.T) {
+	db := pgtest.New(t)
+	conn, old := db.Conn(t), db.Conn(t)
+	// A transaction that has written must end before a slot can be made.
+	if _, err := old.Exec(t.Context(), `CREATE TABLE a (id int); BEGIN; INSERT INTO a VALUES (1)`); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() {
+		created, err := wal.CreateSlot(ctx, wal.SlotConfig{URL: db.URL, Slot: db.Name})
+		if err == nil {
+			created.Close()
+		}
+		failed <- err
+	}()
+	eventually(t, "the slot to be in the making", func() bool {
+		s, err := wal.SlotInfo(t.Context(), conn, db.Name)
+		return err == nil && s.Confirmed == 0
+	})
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("creating a slot behind an open transaction: %v", err)
+	}
+	eventually(t, "the slot to be gone", func() bool {
+		_, err := wal.SlotInfo(t.Context(), conn, db.Name)
+		return isMissing(err)
+	})
+}
+
+func TestTemporarySlotGoesWithItsConnection(t *testing.T) {
+	db := pgtest.New(t)
+	conn := db.Conn(t)
+	c, err := wal.TemporarySlot(t.Context(), db.URL, db.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := wal.SlotInfo(t.Context(), conn, db.Name); err != nil || !s.Temporary || s.Confirmed != c.ConsistentPoint || s.Plugin != "pgoutput" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	eventually(t, "the slot to be gone", func() bool {
+		_, err := wal.SlotInfo(t.Context(), conn, db.Name)
+		return isMissing(err)
 	})
 }
 
