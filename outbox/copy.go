@@ -70,6 +70,9 @@ func (c *copyBuffer) copyTo(ctx context.Context, conn *pgconn.PgConn, table stri
 	c.b = append(c.b, 0xff, 0xff)
 	tag, err := conn.CopyFrom(ctx, bytes.NewReader(c.b), "COPY "+table+" FROM STDIN BINARY")
 	if err != nil {
+		// When a connection breaks, pgx returns while its goroutine may still
+		// read these bytes: they are left to it.
+		c.b = nil
 		return fmt.Errorf("copy %d rows into %s: %w", c.rows, table, err)
 	}
 	if tag.RowsAffected() != int64(c.rows) {

@@ -307,3 +307,18 @@ func TestTeardown(t *testing.T) {
 		t.Errorf("schema still there: %v %v", there, err)
 	}
 }
+
+// The epoch alone fences, where position and session are still the same.
+func TestTheEpochIsTheFence(t *testing.T) {
+	ctx := testContext(t)
+	db, _, o := start(t, outbox.Options{Heartbeat: time.Hour, Expiry: time.Hour})
+	commit(t, o, 1, 3)
+	db.Exec(t, `UPDATE banyan.source SET epoch = epoch + 1`)
+	if err := o.Commit(ctx, at(2), put(ctx, orders(2, 1))); !errors.Is(err, outbox.ErrFenced) || outbox.Retryable(err) {
+		t.Errorf("commit: %v, want ErrFenced", err)
+	}
+	var commits, events int
+	if err := db.Pool(t).QueryRow(ctx, `SELECT commits, (SELECT count(*) FROM banyan.event_1) FROM banyan.source`).Scan(&commits, &events); err != nil || commits != 1 || events != 3 {
+		t.Errorf("%d commits and %d events (%v), want 1 and 3", commits, events, err)
+	}
+}
