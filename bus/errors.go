@@ -106,9 +106,12 @@ func unreachable(err error) bool {
 
 func kindOf(err error) Kind {
 	var large *TooLarge
-	var ranged *OutOfRange
-	if errors.As(err, &large) || errors.As(err, &ranged) {
+	if errors.As(err, &large) {
 		return Permanent
+	}
+	var ranged *OutOfRange
+	if errors.As(err, &ranged) {
+		return Transient // the log has changed since the caller looked at it
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {

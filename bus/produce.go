@@ -35,7 +35,15 @@ func (c *Cluster) Produce(ctx context.Context, topic string, partition int, reco
 	}
 	buf := batches.Get().(*[]byte)
 	b := appendBatch(append((*buf)[:0], 0, 0, 0, 0), records, time.Now())
-	defer func() { *buf = b; batches.Put(buf) }()
+	// Only an answer says that kafka-go is done with the buffer: after a time
+	// out its goroutine may still be writing from it.
+	answered := false
+	defer func() {
+		if answered {
+			*buf = b
+			batches.Put(buf)
+		}
+	}()
 
 	if n := len(b) - 4; n > MaxRequestBytes {
 		err := error(&TooLarge{Key: string(records[0].Key), Size: n, Limit: MaxRequestBytes})
@@ -54,6 +62,7 @@ func (c *Cluster) Produce(ctx context.Context, topic string, partition int, reco
 		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(b)},
 	})
 	if err == nil {
+		answered = true
 		err = res.Error
 	}
 	if err != nil {

@@ -22,6 +22,9 @@ const (
 	// further before a read gives up: a broker that announces records and
 	// does not send them would be asked for ever.
 	stallLimit = 20
+	// errorLimit is how often one fetch is tried: a caller with more patience
+	// can say so meanwhile, and try again.
+	errorLimit = 3
 )
 
 // Range is what a partition holds: offsets from First to before Next.
@@ -88,8 +91,8 @@ func (c *Cluster) ends(ctx context.Context, topic string, partitions []int) ([]R
 // Read yields the records of one partition from offset from (or First) to
 // before until, in order. On a compacted topic offsets are missing, the last
 // ones before until too. It ends after the first error: an *Error, which wraps
-// an *OutOfRange where the log does not hold the offset. A broker that goes
-// away for a moment is asked again, as often as the watchdog allows.
+// an *OutOfRange where the log does not hold the offset. A fetch that fails is
+// tried twice more.
 //
 // The records stay valid after the next step, but share memory.
 func (c *Cluster) Read(ctx context.Context, topic string, partition int, from, until int64) iter.Seq2[event.Record, error] {
@@ -133,7 +136,7 @@ func (r *reader) fail(ctx context.Context, err error) error {
 // step fetches once. No records and no error means that there is nothing yet,
 // or that what there was had been compacted away.
 func (r *reader) step(ctx context.Context) ([]event.Record, error) {
-	for {
+	for failed := 0; ; {
 		if r.next == First {
 			first, end, err := r.c.Ends(ctx, r.topic, r.partition)
 			if err != nil {
@@ -150,13 +153,13 @@ func (r *reader) step(ctx context.Context) ([]event.Record, error) {
 			}
 			return nil, r.fail(ctx, &OutOfRange{Offset: r.next, First: first, Next: end})
 		case err != nil:
-			if ctx.Err() != nil || kindOf(err) == Permanent {
+			if failed++; ctx.Err() != nil || kindOf(err) == Permanent || failed == errorLimit {
 				return nil, r.fail(ctx, err)
 			}
+			r.c.forget()
 			if err := r.stall(ctx, err); err != nil {
 				return nil, err
 			}
-			r.c.forget()
 			continue
 		}
 		r.first, r.end = res.logStart, res.highWatermark

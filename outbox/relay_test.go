@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -149,6 +150,7 @@ type world struct {
 	bus    *bus.Cluster
 	store  *shelfStore
 	twins  bool
+	last   *Relay
 }
 
 func newWorld(t *testing.T) *world {
@@ -187,10 +189,16 @@ func (w *world) relay(p Publisher) *Relay {
 // running starts a relay; stop ends it and gives why it ended, ended waits
 // until it does so by itself.
 func (w *world) running(r *Relay) (stop, ended func() error) {
+	w.last = r
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
 	var err error
-	go func() { defer close(done); err = r.Run(ctx) }()
+	go func() {
+		defer close(done)
+		if err = r.Run(ctx); ctx.Err() == nil {
+			w.t.Logf("the relay has ended: %v", err)
+		}
+	}()
 	stop = func() error { cancel(); <-done; return err }
 	w.t.Cleanup(func() { stop() })
 	return stop, func() error {
@@ -223,7 +231,10 @@ func (w *world) settled() {
 		select {
 		case <-w.store.acked:
 		case <-deadline:
-			w.t.Fatalf("not published after 20 s: %s", open)
+			var stacks strings.Builder
+			_ = pprof.Lookup("goroutine").WriteTo(&stacks, 2)
+			w.t.Log(stacks.String())
+			w.t.Fatalf("not published after 20 s: %s; %+v", open, w.last.Progress())
 		}
 	}
 }
