@@ -98,7 +98,7 @@ const storeDatabase = "banyan"
 func (a *app) openStore(ctx context.Context, cfg *translate.Config) (*outbox.Store, error) {
 	return outbox.Open(ctx, cfg.Store.URL, outbox.Options{
 		MaxBytes: cfg.Store.MaxBytes, TraceAge: cfg.Store.Provenance.Age, TraceBytes: cfg.Store.Provenance.Bytes,
-		Partitions: bus.Partitions, Twins: true, Log: a.log,
+		Partitions: bus.Partitions, Log: a.log,
 	})
 }
 
