@@ -19,7 +19,6 @@ type compiler struct {
 	topics   map[string]string
 	causes   map[string]map[string]place // aggregate to aggregates that it causes
 	told     map[*table]bool             // tables without an aggregate that a rule absorbs or ignores
-	// tableIgnores are ignore entries for tables that no aggregate has.
 }
 
 // Compile checks a configuration against the real tables and makes rules of it.
@@ -36,17 +35,25 @@ func Compile(cfg *Config, tables []*wal.Table, version int) (*Rules, []Warning, 
 	for _, t := range cfg.Tables {
 		c.table(t)
 	}
+	whole := map[string]bool{}
 	for _, a := range cfg.Aggregates {
+		before := len(c.list)
 		c.aggregate(a)
+		whole[a.Name] = len(c.list) == before
 	}
-	if len(c.list) == 0 {
-		// Rules speak of other aggregates' tables, so all shapes come first.
-		for i, a := range cfg.Aggregates {
+	// Rules speak of other aggregates' tables, so all shapes come first. The
+	// rules of an aggregate whose shape is wrong are not looked at: everything
+	// in them would be wrong too.
+	for i, a := range cfg.Aggregates {
+		if whole[a.Name] {
 			c.events(c.rules.units[i], a)
 		}
+	}
+	if len(c.list) == 0 {
 		c.cycles()
 		c.coverage()
 	}
+	_ = c.warnings.err() // sorts them
 	if err := c.err(); err != nil {
 		return nil, c.warnings.list, err
 	}

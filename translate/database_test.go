@@ -16,6 +16,7 @@ type database struct {
 	tables  map[string]*wal.Table
 	rows    map[string]map[string]map[string]string // table, key, column; NULL is not there
 	changes []wal.Change
+	script  []string // what was done, for failures
 }
 
 func newDatabase(tables []*wal.Table) *database {
@@ -74,6 +75,20 @@ func (d *database) keyImage(t *wal.Table, r map[string]string) wal.Row {
 
 func (d *database) log(c wal.Change) {
 	c.Ordinal = int64(len(d.changes))
+	if c.Ordinal == 0 {
+		d.script = append(d.script, "-- transaction")
+	}
+	line := c.Op.String() + " " + c.Table.Name
+	for _, r := range []wal.Row{c.Old, c.New} {
+		line += " ("
+		for i, v := range r {
+			if v.Kind != wal.Absent {
+				line += fmt.Sprintf(" %s=%s", c.Table.Columns[i].Name, v.Bytes)
+			}
+		}
+		line += " )"
+	}
+	d.script = append(d.script, line)
 	d.changes = append(d.changes, c)
 }
 

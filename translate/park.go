@@ -59,6 +59,18 @@ type ParkedChange struct {
 	New     []ParkedValue `json:"new,omitempty"`
 	Own     bool          `json:"own"` // of the parked aggregate
 	Counted bool          `json:"counted"`
+	// Parts say what an own change is to the aggregate, as it was found when the
+	// change was parked: later the links of child rows say something else.
+	Parts []ParkedPart `json:"-"`
+}
+
+// ParkedPart is what a change is to the parked aggregate.
+type ParkedPart struct {
+	Path  string // of the table in the aggregate
+	Op    byte
+	Kind  uint8
+	Maybe bool
+	Lost  string
 }
 
 // ParkedValue is one column.
@@ -229,6 +241,12 @@ func (w *work) entry(x *aggTx, all []*change, left string, counted map[*change]b
 	for _, c := range list {
 		_, isOwn := own[c]
 		t.add(c, isOwn, own[c])
+		for _, p := range c.parts {
+			if p.x == x {
+				last := &t.Changes[len(t.Changes)-1]
+				last.Parts = append(last.Parts, ParkedPart{Path: p.t.path(), Op: byte(p.routed), Kind: uint8(p.kind), Maybe: p.maybe, Lost: p.lost})
+			}
+		}
 	}
 	var err error
 	out.Body, err = t.encode()

@@ -239,7 +239,7 @@ func TestFoldedEventsAreTheRows(t *testing.T) {
 		for i, m := range stores {
 			p := &player{rules: rules, db: h.db, past: m}
 			if err := p.prove(); err != nil {
-				t.Fatalf("way %d: %v", i, err)
+				t.Fatalf("way %d: %v\n%s", i, err, strings.Join(h.db.script, "\n"))
 			}
 			if len(m.chains) > 0 && !onlyScans(m) {
 				t.Fatalf("way %d: parked %v", i, m.chains)
@@ -313,7 +313,7 @@ func TestReleaseTellsTheSame(t *testing.T) {
 		discardAll(t, e, m, h.db, end+0x1000)
 		p := &player{rules: rules, db: h.db, past: m}
 		if err := p.prove(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v\n%s\n%s", err, strings.Join(h.db.script, "\n"), strings.Join(dump(m), "\n"))
 		}
 		for table, c := range m.counts {
 			if c.Parked != 0 {

@@ -78,20 +78,13 @@ func (s *session) release(a *agg, t *ParkedTx, entry *event.Parked, at ReleasePo
 			own = append(own, c)
 		}
 	}
-	if err := s.prepare(slices.Values(own)); err != nil {
-		return "", "", err
-	}
-	a.parked = false
 	w := s.work(meta, own)
 	w.reached = lazyIndex(len(s.e.Rules.reaches), all)
 	w.only = &a.ref
 	for _, c := range own {
-		targets, by, err := route(c, &s.links, nil)
-		if err != nil {
-			return err.Error(), "discard it", nil
-		}
-		if by != "" {
-			c.outcome, c.by = ignored, by
+		targets, ok := t.Changes[c.seq].targets(a)
+		if !ok {
+			return fmt.Sprintf("table %s is not where it was in %s", c.t.name, a.u.name), "discard it: the aggregate is recorded anew", nil
 		}
 		if err := w.addTargets(c, targets); err != nil {
 			return "", "", err
@@ -105,6 +98,19 @@ func (s *session) release(a *agg, t *ParkedTx, entry *event.Parked, at ReleasePo
 		}
 	}
 	return "", "", s.released(w, t, own)
+}
+
+// targets are the kept change's parts in the aggregate.
+func (p *ParkedChange) targets(a *agg) ([]target, bool) {
+	var out []target
+	for _, part := range p.Parts {
+		i := slices.IndexFunc(a.u.tables, func(t *utable) bool { return t.path() == part.Path })
+		if i < 0 {
+			return nil, false
+		}
+		out = append(out, target{t: a.u.tables[i], op: wal.Op(part.Op), kind: partKind(part.Kind), ref: a.ref, mate: -1, maybe: part.Maybe, lost: part.Lost})
+	}
+	return out, true
 }
 
 // released adds what a released entry gives to the step.

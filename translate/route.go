@@ -55,6 +55,9 @@ type target struct {
 	kind partKind
 	ref  event.Ref
 	mate int // index of the other target of a move or rekey, or -1
+	// maybe is set where the store knows several aggregates for the row, because
+	// some of them are parked: it may not be there.
+	maybe bool
 	// lost is why no aggregate could be found; ref is then one made up for the row.
 	lost string
 }
@@ -190,11 +193,18 @@ func routeChild(c *change, t *utable, links *linkMap, dst []target) ([]target, s
 		return append(dst, target{t: t, op: wal.Insert, ref: to[0], mate: -1}), "", nil
 	case len(to) == 0:
 		for _, ref := range from {
-			dst = append(dst, target{t: t, op: wal.Delete, ref: ref, mate: -1})
+			dst = append(dst, target{t: t, op: wal.Delete, ref: ref, mate: -1, maybe: len(from) > 1})
 		}
 		return dst, "", nil
 	case len(from) == 0 && t.orphans:
 		return append(dst, target{t: t, op: wal.Insert, ref: to[0], mate: -1}), "", nil
+	case len(from) > 1:
+		for _, ref := range from {
+			if ref != to[0] {
+				dst = append(dst, target{t: t, op: wal.Delete, ref: ref, mate: -1, maybe: true})
+			}
+		}
+		return append(dst, target{t: t, op: wal.Update, ref: to[0], mate: -1, maybe: true}), "", nil
 	case len(from) == 0 || from[0] == to[0]:
 		return append(dst, target{t: t, op: wal.Update, ref: to[0], mate: -1}), "", nil
 	}

@@ -173,13 +173,18 @@ func (r *Rules) readChange(in *reader) *change {
 func appendTarget(dst []byte, g *target) []byte {
 	dst = binary.AppendUvarint(dst, uint64(g.t.index))
 	dst = append(dst, byte(g.op), byte(g.kind), byte(g.mate+1))
-	return appendText(appendText(appendText(dst, g.ref.Aggregate), g.ref.Key), g.lost)
+	maybe := byte(0)
+	if g.maybe {
+		maybe = 1
+	}
+	return append(appendText(appendText(appendText(dst, g.ref.Aggregate), g.ref.Key), g.lost), maybe)
 }
 
 func (r *Rules) readTarget(in *reader) target {
 	index := in.uvarint()
 	g := target{op: wal.Op(in.byte()), kind: partKind(in.byte()), mate: int(in.byte()) - 1}
 	g.ref.Aggregate, g.ref.Key, g.lost = in.text(), in.text(), in.text()
+	g.maybe = in.byte() == 1
 	g.t = r.byName[g.ref.Aggregate].tables[index]
 	return g
 }

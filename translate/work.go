@@ -25,8 +25,10 @@ type part struct {
 	x        *aggTx
 	t        *utable
 	op       wal.Op
+	routed   wal.Op // op before rows that were replaced are taken together
 	kind     partKind
 	mate     *part
+	maybe    bool
 	lost     string
 	old, new *arow // as far as the aggregate knows; set when applied
 	carried  []carried
@@ -77,6 +79,8 @@ type work struct {
 	reached func(x *reachIndex, key string) []*change
 	// moved remembers where rows below a moved child went, by their table and key.
 	moved map[event.RowRef]*aggTx
+	// carried are rows that have left with the child above them, in a release.
+	carried map[event.RowRef]bool
 	// only limits a release to one aggregate.
 	only *event.Ref
 }
@@ -150,7 +154,7 @@ func (w *work) addTargets(c *change, targets []target) error {
 			return err
 		}
 		p := &parts[i]
-		*p = part{c: c, x: x, t: g.t, op: g.op, kind: g.kind, lost: g.lost}
+		*p = part{c: c, x: x, t: g.t, op: g.op, routed: g.op, kind: g.kind, maybe: g.maybe, lost: g.lost}
 		if g.mate >= 0 && g.mate < i && parts[g.mate].c != nil {
 			p.mate = &parts[g.mate]
 			p.mate.mate = p
@@ -265,6 +269,10 @@ func (w *work) takeOut(p *part, old, new row) bool {
 	if p.op == wal.Update {
 		i, found := p.t.search(x.a.tables[p.t.index], keyed)
 		if !found {
+			if w.elsewhere(p, keyed) {
+				p.op = wal.Insert // it has come here since
+				return true
+			}
 			x.park(fmt.Sprintf("update of a row of %s that the store does not have", p.t.table.name), unknownState)
 			return false
 		}
@@ -273,17 +281,35 @@ func (w *work) takeOut(p *part, old, new row) bool {
 	}
 	r := x.remove(p.t, keyed)
 	if r == nil {
+		if w.elsewhere(p, keyed) {
+			p.decide(absorbed, "implicit: the row belongs to another aggregate by now", "")
+			return false
+		}
 		x.park(fmt.Sprintf("delete of a row of %s that the store does not have", p.t.table.name), unknownState)
 		return false
 	}
 	p.old = r
 	if p.kind == moveOut {
 		p.carried = x.carry(p.t, r.vals)
+		if w.only != nil {
+			for _, c := range p.carried {
+				if w.carried == nil {
+					w.carried = map[event.RowRef]bool{}
+				}
+				w.carried[event.RowRef{Table: c.t.table.name, Key: c.r.key}] = true
+			}
+		}
 	}
 	if p.t.parent != nil {
 		x.links = append(x.links, event.Link{RowRef: event.RowRef{Table: p.t.table.name, Key: r.key}, Ref: x.a.ref, Gone: true})
 	}
 	return true
+}
+
+// elsewhere says whether a row that is not there may be another aggregate's by
+// now: it moved while some of them were parked.
+func (w *work) elsewhere(p *part, keyed row) bool {
+	return p.maybe || w.carried[event.RowRef{Table: p.t.table.name, Key: p.t.keyOf(keyed)}]
 }
 
 // carry takes the rows below a row out with it.
@@ -304,7 +330,8 @@ func (x *aggTx) carry(t *utable, above row) []carried {
 // putIn completes the new row from the old one and puts it in its place.
 func (w *work) putIn(p *part, new row) {
 	x, was := p.x, p.old
-	if p.kind == moveIn && p.mate == nil && len(p.t.children) > 0 {
+	arrives := p.kind == moveIn && p.mate == nil || p.routed == wal.Update && p.op == wal.Insert
+	if arrives && len(p.t.children) > 0 {
 		x.park(fmt.Sprintf("a row of %s came from another aggregate while this one was parked, and only the database knows the rows below it", p.t.table.name),
 			"discard it: the aggregate is recorded anew")
 		return
