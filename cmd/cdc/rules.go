@@ -112,8 +112,7 @@ func (c *capture) adoptRules(ctx context.Context, n recordedRules) error {
 		return err
 	}
 	if set.Digest == n.rules.Digest() {
-		c.engine.Rules = versioned(n.rules, set.Version)
-		return nil
+		return c.patiently(ctx, c.owner.Position(), n.put(ctx, c.engine)) // the topics of keys that park before their first event
 	}
 	c.engine.Rules = versioned(n.rules, set.Version+1)
 	aggregates, err := c.needed(ctx, n, set)
