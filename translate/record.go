@@ -174,22 +174,29 @@ func (s *session) recorded(a *agg, tables [][]*arow, id event.ID) (*event.Event,
 		old, err := appendState(nil, a.u, was)
 		same = err == nil && string(old) == string(state)
 	}
+	var data []byte
+	typ := a.u.recorded
+	if !same {
+		data = append(append(append(make([]byte, 0, len(state)+64), `{"state":`...), state...), `,"changed":`...)
+		if before {
+			typ = a.u.corrected
+			data = appendChanged(data, a.u, was, tables)
+		} else {
+			data = append(data, "[]"...)
+		}
+		data = append(data, '}')
+		if limit := s.e.MaxEvent; limit > 0 && len(data) > limit {
+			return nil, fmt.Errorf("the event %s has %d bytes, more than a record of its topic may have (%d)", typ, len(data), limit)
+		}
+	}
 	a.tables, a.dirty = tables, true
 	a.resize()
 	s.step.Links = append(s.step.Links, relink(a, was)...)
 	if same {
 		return nil, nil
 	}
-	data := append(append(append(make([]byte, 0, len(state)+64), `{"state":`...), state...), `,"changed":`...)
-	typ := a.u.recorded
-	if before {
-		typ = a.u.corrected
-		data = appendChanged(data, a.u, was, tables)
-	} else {
-		data = append(data, "[]"...)
-	}
 	a.event = id.String()
-	return &event.Event{ID: id, Type: typ, Version: 1, Topic: a.u.topic, Rules: s.e.Rules.Version, Data: append(data, '}')}, nil
+	return &event.Event{ID: id, Type: typ, Version: 1, Topic: a.u.topic, Rules: s.e.Rules.Version, Data: data}, nil
 }
 
 // relink gives the links that differ between an aggregate's rows and those it had.
