@@ -113,6 +113,11 @@ func (e *examination) identity(t *wal.CatalogTable) {
 			Message: full + " has REPLICA IDENTITY NOTHING",
 			Why:     "once it is published, the server refuses the monolith's own updates and deletes of it",
 			Fix:     []string{e.identityFix(t)}})
+	case !t.Updatable() && t.DeferrableKey():
+		e.find(Finding{ID: "deferrable-key", Severity: e.severity(t), Object: full,
+			Message: "the primary key of " + full + " is DEFERRABLE, which the server does not take for a replica identity",
+			Why:     "once it is published, the server refuses the monolith's own updates and deletes of it",
+			Fix:     []string{e.identityFix(t)}})
 	case !t.Updatable():
 		e.find(Finding{ID: "no-identity", Severity: e.severity(t), Object: full,
 			Message: full + " has a unique index but no primary key, and its replica identity names nothing",
@@ -127,11 +132,20 @@ func (e *examination) identity(t *wal.CatalogTable) {
 		e.find(Finding{ID: "identity-index", Severity: Info, Object: full,
 			Message: fmt.Sprintf("the replica identity of %s is an index on (%s)", full, strings.Join(id, ", ")),
 			Why:     "a deleted row is told by these columns; dropping the index makes the server refuse updates and deletes"})
+	case t.ReplicaIdentity == 'f' && t.DeferrableKey():
+		sev := Info
+		if captured {
+			sev = Warning
+		}
+		e.find(Finding{ID: "deferrable-full", Severity: sev, Object: full,
+			Message: "the primary key of " + full + " is DEFERRABLE: inside a transaction two rows may have the same key",
+			Why:     "rows that exchange their keys cannot be told apart by them: such keys are parked, and `cdc parked discard` records them as they are",
+			Fix:     []string{}})
 	case t.ReplicaIdentity == 'f':
 		f := Finding{ID: "identity-full", Severity: Info, Object: full,
 			Message: full + " has REPLICA IDENTITY FULL",
 			Why:     "every update and delete writes the whole old row to the WAL; Banyan does not need that, it keeps the latest state itself"}
-		if t.PrimaryKey != nil {
+		if t.PrimaryKey != nil && !t.DeferrableKey() {
 			f.Fix = []string{"ALTER TABLE " + QuoteTable(t) + " REPLICA IDENTITY DEFAULT"}
 		}
 		e.find(f)
@@ -149,7 +163,10 @@ func (e *examination) identityFix(t *wal.CatalogTable) string {
 		}
 		return alter + "FULL"
 	}
-	if t.PrimaryKey != nil {
+	switch {
+	case t.DeferrableKey():
+		return alter + "FULL" // no other index has the key in it
+	case t.PrimaryKey != nil:
 		return alter + "DEFAULT"
 	}
 	for _, ix := range t.Indexes {

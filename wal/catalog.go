@@ -239,9 +239,24 @@ func (t *CatalogTable) IdentityColumns() []string {
 			}
 		}
 	case 'd':
+		if t.DeferrableKey() {
+			return nil
+		}
 		return t.PrimaryKey
 	}
 	return nil
+}
+
+// DeferrableKey reports whether the primary key may be checked at the end of a
+// transaction only. The server does not take such a key for the replica
+// identity, and inside a transaction it does not tell rows apart.
+func (t *CatalogTable) DeferrableKey() bool {
+	for _, ix := range t.Indexes {
+		if ix.Primary {
+			return ix.Deferrable
+		}
+	}
+	return false
 }
 
 // Updatable reports whether updates and deletes still work once the table is

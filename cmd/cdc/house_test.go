@@ -271,7 +271,9 @@ func (h *house) tail(args ...string) []line {
 	s.Buffer(nil, 16<<20)
 	for s.Scan() {
 		var l line
-		if err := json.Unmarshal(s.Bytes(), &l); err != nil {
+		d := json.NewDecoder(bytes.NewReader(s.Bytes()))
+		d.UseNumber() // some numbers fit no float
+		if err := d.Decode(&l); err != nil {
 			h.t.Fatalf("%v in %s", err, s.Text())
 		}
 		lines = append(lines, l)

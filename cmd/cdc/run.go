@@ -20,6 +20,7 @@ import (
 
 type runFlags struct {
 	untilCaughtUp bool
+	repair        bool // accept the source as a new generation
 	listen        string
 	memory        int64
 }
@@ -49,6 +50,28 @@ The health of the run is at /healthz and /readyz, its numbers for Prometheus at
 	}
 	cmd.Flags().BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when all that was committed before the start of streaming is published")
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9187", "address of /healthz, /readyz and /metrics; empty for none")
+	cmd.Flags().Int64Var(&f.memory, "memory", 64<<20, "bytes of transactions to hold in memory; larger ones go to disk")
+	return cmd
+}
+
+func (a *app) repairCommand() *cobra.Command {
+	f := runFlags{untilCaughtUp: true, repair: true}
+	cmd := &cobra.Command{
+		Use:   "repair",
+		Short: "Accept the source as a new generation, and publish only what differs",
+		Long: `For a source that cdc run refuses: its slot is lost, was dropped or made anew,
+or the server was restored, failed over or upgraded. What was committed in
+between cannot be streamed any more; repair makes a new slot, reads everything
+under its snapshot, compares it with what the store knows, and publishes the
+differences as <Aggregate>Recorded, <Aggregate>Corrected and <Aggregate>Removed
+under a new generation. What is equal is not told again.
+
+It drops the slot of that name, if there is one, and ends when all is published;
+then cdc run goes on. The output is that of cdc run.`,
+		Example: `  cdc repair && cdc verify`,
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return a.run(c.Context(), f) },
+	}
 	cmd.Flags().Int64Var(&f.memory, "memory", 64<<20, "bytes of transactions to hold in memory; larger ones go to disk")
 	return cmd
 }
@@ -93,7 +116,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 	if err != nil {
 		return err
 	}
-	owner, err := store.Acquire(ctx, outbox.Source{Name: cfg.Source.Name, SystemID: inc.SystemID, Timeline: inc.Timeline, Slot: inc.Slot}, func(h outbox.Holder) {
+	owner, err := store.Acquire(ctx, outbox.Source{Name: cfg.Source.Name, SystemID: inc.SystemID, Timeline: inc.Timeline, Slot: inc.Slot, NewGeneration: f.repair}, func(h outbox.Holder) {
 		_ = a.stage(stage{Stage: "waiting"}, "waiting: %s works on this source; this one takes over when it ends", h)
 	})
 	if err != nil {
@@ -124,6 +147,9 @@ func refuseBlocked(r doctor.Report) error {
 	for _, f := range r.Findings {
 		if f.Severity == doctor.Error {
 			errs = append(errs, fmt.Errorf("  %s: %s", f.Object, f.Message))
+			for _, sql := range f.Fix {
+				errs = append(errs, fmt.Errorf("    %s;", sql))
+			}
 		}
 	}
 	return &exitError{exitNo, errors.Join(errs...)}
@@ -231,7 +257,7 @@ func (r *running) prepare(ctx context.Context) error {
 	}
 	r.capture = &capture{
 		owner: r.owner, log: r.log, warned: map[string]*wal.Table{},
-		reader: &reader{url: r.cfg.Source.URL, slot: r.cfg.Source.Slot, print: r.print, log: r.log},
+		reader: &reader{url: r.cfg.Source.URL, slot: r.cfg.Source.Slot, repair: r.flags.repair, print: r.print, log: r.log},
 		engine: &translate.Engine{Rules: r.rules, Source: r.cfg.Source.Name, Generation: r.owner.Generation(), Snapshot: last.Number,
 			SpillDir: filepath.Join(r.app.flags.dataDir, "spill")},
 	}
