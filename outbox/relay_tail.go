@@ -8,7 +8,7 @@ import (
 )
 
 // repair is the way out where store and topic contradict each other.
-const repair = "`cdc repair --from-topics` reads seq, generation and state back from the topics"
+const repair = "restore the newest copy of the store, or begin both anew with `cdc teardown --apply --topics` and `cdc run`, after which every consumer rebuilds"
 
 // oneWriter is the way out where somebody else writes.
 const oneWriter = "a topic has exactly one writer: stop the other one, or give this source topics of its own"

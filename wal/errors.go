@@ -18,7 +18,7 @@ type SlotMissingError struct{ Slot string }
 
 func (e *SlotMissingError) Error() string {
 	return fmt.Sprintf("replication slot %q does not exist: it was never made, or somebody dropped it; "+
-		"make a new one and compare with a new snapshot (repair), because changes since the last stored position may be gone", e.Slot)
+		"make a new one and compare with a new snapshot (cdc repair), because changes since the last stored position may be gone", e.Slot)
 }
 
 // SlotLostError says that the server has removed WAL that the slot needed
@@ -30,7 +30,7 @@ type SlotLostError struct {
 
 func (e *SlotLostError) Error() string {
 	return fmt.Sprintf("replication slot %q is lost: the server removed WAL after %s that it needed (max_slot_wal_keep_size); "+
-		"drop the slot, make a new one and compare with a new snapshot (repair)", e.Slot, e.Confirmed)
+		"drop the slot, make a new one and compare with a new snapshot (cdc repair)", e.Slot, e.Confirmed)
 }
 
 // SlotAheadError says that the slot was consumed further than our own stored
@@ -44,7 +44,7 @@ type SlotAheadError struct {
 
 func (e *SlotAheadError) Error() string {
 	return fmt.Sprintf("replication slot %q is consumed up to %s, but our stored position is %s: somebody else read the slot, or an old copy of the store is in use; "+
-		"the changes between cannot be streamed any more: make a new slot and compare with a new snapshot (repair)", e.Slot, e.Confirmed, e.From)
+		"the changes between cannot be streamed any more: make a new slot and compare with a new snapshot (cdc repair)", e.Slot, e.Confirmed, e.From)
 }
 
 // SlotUnfitError says that the slot is not one that we can read: another
@@ -76,7 +76,7 @@ type IncarnationError struct{ Want, Got Incarnation }
 
 func (e *IncarnationError) Error() string {
 	return fmt.Sprintf("the source is another incarnation: expected %s, found %s (restored, failed over or upgraded?); "+
-		"its positions cannot be compared with ours: start a new generation with a new slot and a new snapshot (repair)", e.Want, e.Got)
+		"its positions cannot be compared with ours: start a new generation with a new slot and a new snapshot (cdc repair)", e.Want, e.Got)
 }
 
 // PublicationError says that the publication does not exist or does not
@@ -99,7 +99,7 @@ type DecodeError struct {
 
 func (e *DecodeError) Error() string {
 	return fmt.Sprintf("cannot understand the change stream at %s: %v; nothing was skipped: report this with the server's version, "+
-		"or make a new slot and compare with a new snapshot (repair)", e.LSN, e.Err)
+		"or make a new slot and compare with a new snapshot (cdc repair)", e.LSN, e.Err)
 }
 
 func (e *DecodeError) Unwrap() error { return e.Err }

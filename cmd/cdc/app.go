@@ -89,7 +89,7 @@ Exit codes: 0 done and good; 1 the answer is no (blocked, differs, parked);
 	})
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.begin(c, stdout) }
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.doctorCommand(), a.initCommand(), a.previewCommand(), a.setupCommand(), a.runCommand(),
+	root.AddCommand(a.doctorCommand(), a.initCommand(), a.previewCommand(), a.setupCommand(), a.runCommand(), a.repairCommand(),
 		a.tailCommand(), a.explainCommand(), a.whyNotCommand(), a.statusCommand(), a.verifyCommand(),
 		a.parkedCommand(), a.embeddedCommand(), a.teardownCommand())
 	exactArgs(root)

@@ -18,10 +18,12 @@ import (
 
 // reader reads the tables of the source.
 type reader struct {
-	url   string
-	slot  string
-	print *printer
-	log   *slog.Logger
+	url  string
+	slot string
+	// repair accepts the slot that is there as one to be dropped.
+	repair bool
+	print  *printer
+	log    *slog.Logger
 }
 
 const (
@@ -71,14 +73,17 @@ func (c *capture) announceSnapshot(ctx context.Context) (number int, err error) 
 	if err := c.dropLeftover(ctx, last); err != nil {
 		return 0, err
 	}
-	pos := c.owner.Position()
+	pos, kind := c.owner.Position(), outbox.SnapshotFirst
+	if c.owner.Generation() > 1 {
+		kind = outbox.SnapshotRepair
+	}
 	err = c.patiently(ctx, pos, func(tx *outbox.Tx) (err error) {
 		if last.Number > 0 && last.Running() {
 			if err := tx.DropSnapshot(ctx, last.Number); err != nil {
 				return err
 			}
 		}
-		number, err = tx.StartSnapshot(ctx, outbox.SnapshotFirst, pos.End)
+		number, err = tx.StartSnapshot(ctx, kind, pos.End)
 		return err
 	})
 	return number, err
@@ -99,11 +104,11 @@ func (c *capture) dropLeftover(ctx context.Context, last outbox.Snapshot) error 
 	if err != nil {
 		return err
 	}
-	if last.Number == 0 || !last.Running() {
+	if !c.reader.repair && (last.Number == 0 || !last.Running()) {
 		return answerNo("replication slot %q exists already, but this store has never made it: another cdc with another store may read it; "+
 			"choose another source.slot, or drop it if nobody does: SELECT pg_drop_replication_slot('%s')", c.reader.slot, c.reader.slot)
 	}
-	c.log.Info("an earlier snapshot was cut short; its slot is dropped and it begins anew", "slot", c.reader.slot, "snapshot", last.Number)
+	c.log.Info("dropping the slot that is there; a new one is made with a new snapshot", "slot", c.reader.slot)
 	return dropSlot(ctx, conn, c.reader.slot)
 }
 
