@@ -219,9 +219,14 @@ func (s *Store) enter(ctx context.Context, tx pgx.Tx, src Source, epoch int64, t
 		if _, err := tx.Exec(ctx, `UPDATE banyan.source SET generation = $1, commit_lsn = 0, end_lsn = 0`, generation); err != nil {
 			return fmt.Errorf("begin generation %d: %w", generation, err)
 		}
-		// Ranges of a snapshot of the generation before are of no more use.
-		if _, err := tx.Exec(ctx, `DELETE FROM banyan.snapshot WHERE finished IS NULL`); err != nil {
+		// Ranges of the generation before would hide transactions of this one
+		// that bear the same xids. The number of a snapshot that was cut short
+		// stays taken, since states carry it.
+		if _, err := tx.Exec(ctx, `UPDATE banyan.snapshot SET finished = clock_timestamp(), kind = 'dropped' WHERE finished IS NULL`); err != nil {
 			return fmt.Errorf("drop the unfinished snapshot: %w", err)
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM banyan.snapshot_range`); err != nil {
+			return fmt.Errorf("forget the snapshot ranges of the generation before: %w", err)
 		}
 	}
 	var tm *time.Time
