@@ -58,7 +58,7 @@ func (c *compiler) event(u *unit, e *EventConfig, index int, field string) {
 			return
 		}
 	}
-	r := &rule{index: index, typ: e.Type, version: e.Version, table: t, op: ops[e.On.Op]}
+	r := &rule{index: index, name: fmt.Sprintf("%s.events[%d] %s", u.name, index, e.Type), typ: e.Type, version: e.Version, table: t, op: ops[e.On.Op]}
 	c.eventType(u, e, r, field)
 	s := c.scopeOf(u, r)
 	for _, reachCfg := range e.Reach {
@@ -70,7 +70,7 @@ func (c *compiler) event(u *unit, e *EventConfig, index int, field string) {
 	r.when = c.expression(e.When, s, reflect.TypeFor[bool](), e.pos["when"], field+".when")
 	r.occurredAt = c.expression(e.OccurredAt, s, reflect.TypeFor[time.Time](), e.pos["occurred_at"], field+".occurred_at")
 	for _, f := range e.Fields {
-		r.fields = append(r.fields, field_(f.Name, c.expression(f.Expr, s, nil, f.at, field+".fields."+f.Name)))
+		r.fields = append(r.fields, newField(f.Name, c.expression(f.Expr, s, nil, f.at, field+".fields."+f.Name)))
 	}
 	c.absorb(u, e, r, field)
 	for _, earlier := range u.rules {
@@ -89,7 +89,7 @@ func (c *compiler) broken(u *unit, r *rule) bool {
 	return cfg.Events[r.index].When != ""
 }
 
-func field_(name string, e *expression) field {
+func newField(name string, e *expression) field {
 	return field{string(appendString(nil, name)) + ":", e}
 }
 

@@ -17,7 +17,8 @@ const flushBytes = 8 << 20
 // scratch is what an engine reuses from call to call.
 type scratch struct {
 	run      runner
-	bindings map[*wal.Table]*binding
+	bindings map[*wal.Table]*binding // nil for a table that is not captured
+	boundFor *Rules
 	targets  []target
 	buf      []byte
 	buckets  int  // of a large transaction, for tests; 0 by its size
@@ -25,14 +26,14 @@ type scratch struct {
 }
 
 func (e *Engine) begin() {
-	if e.bindings == nil {
-		e.bindings = map[*wal.Table]*binding{}
+	if e.boundFor != e.Rules {
+		e.boundFor, e.bindings = e.Rules, map[*wal.Table]*binding{}
 		e.run.env = map[string]any{}
 	}
 }
 
 func (e *Engine) bind(t *wal.Table) (*binding, error) {
-	if b, ok := e.bindings[t]; ok && (b == nil || e.Rules.tables[b.table.name] == b.table) {
+	if b, ok := e.bindings[t]; ok {
 		return b, nil
 	}
 	b, err := e.Rules.bind(t)
@@ -85,8 +86,9 @@ func (e *Engine) session(ctx context.Context, past Past, put Put) *session {
 }
 
 // Translate turns whole transactions in commit order into steps: events, new
-// states, links, parked changes, traces and counts. put is called at least once
-// where txs is not empty, all within the caller's one store transaction. An
+// states, links, parked changes, traces and counts. put is called once for a batch
+// of small transactions, and several times for a large one or where more than a
+// few MiB come together, all within the caller's one store transaction. An
 // error means that nothing of the call may be kept: *UnknownError under
 // `unknown: stop`, *SchemaError where a table has become one that the rules
 // cannot read, or what past and put returned.

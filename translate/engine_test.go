@@ -78,7 +78,7 @@ func TestUnknownStop(t *testing.T) {
 		e.onDisk = onDisk
 		id := fmt.Sprint(onDisk)[:1]
 		id = map[string]string{"t": "1", "f": "2"}[id]
-		if err := e.Translate(context.Background(), p.past, []*wal.Tx{p.done("insert public.boxes id="+id+" fill=1")}, p.past.put); err != nil {
+		if err := e.Translate(context.Background(), p.past, []*wal.Tx{p.done("insert public.boxes id=" + id + " fill=1")}, p.past.put); err != nil {
 			t.Fatal(err)
 		}
 		tx := p.done("delete public.boxes " + id)
@@ -161,7 +161,7 @@ func TestWhatDoesNotFitParks(t *testing.T) {
 func TestMaskedValuesAreNowhere(t *testing.T) {
 	p, e := world(t)
 	const secret = "open-sesame"
-	txs := []*wal.Tx{p.done("insert public.things id=1 status=a", "insert public.memos id=1 thing_id=1 body="+secret), p.done("insert public.memos id=2 thing_id=99 body="+secret)}
+	txs := []*wal.Tx{p.done("insert public.things id=1 status=a", "insert public.memos id=1 thing_id=1 body="+secret), p.done("insert public.memos id=2 thing_id=99 body=" + secret)}
 	if err := e.Translate(context.Background(), p.past, txs, p.past.put); err != nil {
 		t.Fatal(err)
 	}

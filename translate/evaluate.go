@@ -386,13 +386,13 @@ func (w *work) match(x *aggTx, p *part) bool {
 		reached := w.setEnv(x, p, r)
 		ok, err := w.e.run.truth(r.when)
 		if err != nil {
-			x.park(fmt.Sprintf("%s.when: %s", r.name(x.a.u), err), "repair the rule or the row, then release")
+			x.park(fmt.Sprintf("%s.when: %s", r.name, err), "repair the rule or the row, then release")
 			return false
 		}
 		if !ok {
 			continue
 		}
-		w.event(x, p, r, r.typ, r.name(x.a.u))
+		w.event(x, p, r, r.typ, r.name)
 		if x.reason != "" {
 			return false
 		}
@@ -402,25 +402,32 @@ func (w *work) match(x *aggTx, p *part) bool {
 	return false
 }
 
-func (r *rule) name(u *unit) string { return fmt.Sprintf("%s.events[%d] %s", u.name, r.index, r.typ) }
-
 // setEnv gives the expressions of a rule their names, and returns the reached
 // changes by reach.
 func (w *work) setEnv(x *aggTx, p *part, r *rule) [][]*change {
 	env := w.e.run.env
-	clear(env)
-	env["op"], env["key"] = p.op.String(), x.a.ref.Key
-	if p.new != nil {
-		env["new"] = &rowValue{t: p.t.types, vals: p.new.vals}
-	}
-	if p.old != nil {
-		env["old"] = &rowValue{t: p.t.types, vals: p.old.vals}
-	}
 	tables := x.a.tables
-	if root := x.a.root(); root != nil {
-		env["state"] = x.a.u.root().value(root.vals, tables)
-	} else {
+	if !x.a.exists() {
 		tables = x.start
+	}
+	if w.envFor != p {
+		// The same for all rules of a change; names that reach gives stay, and no
+		// other rule can name them.
+		w.envFor = p
+		clear(env)
+		env["op"], env["key"] = p.op.String(), x.a.ref.Key
+		if p.new != nil {
+			env["new"] = &rowValue{t: p.t.types, vals: p.new.vals}
+		}
+		if p.old != nil {
+			env["old"] = &rowValue{t: p.t.types, vals: p.old.vals}
+		}
+		if root := x.a.root(); root != nil {
+			if x.value == nil {
+				x.value = x.a.u.root().value(root.vals, tables)
+			}
+			env["state"] = x.value
+		}
 	}
 	var out [][]*change
 	for _, rc := range r.reach {

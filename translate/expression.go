@@ -129,12 +129,20 @@ func compileExpression(source string, s *scope, want reflect.Type) (*expression,
 	got := reflect.Type(nil)
 	options := []expr.Option{expr.Env(s.env()), expr.Optimize(false), expr.DisableBuiltin("round"),
 		expr.Function("round", nothing, new(func(float64, int) float64)),
-		expr.Patch(observer(func(n ast.Node) { got = n.Type() }))}
+		expr.Patch(observer(func(n ast.Node) {
+			got = n.Type()
+			if wrong := notSummable(n); wrong != nil {
+				limits.refuse("sum() of %s: want numbers", goodName(wrong))
+			}
+		}))}
 	if want == reflect.TypeFor[bool]() {
 		options = append(options, expr.AsBool())
 	}
 	if _, err := expr.Compile(source, options...); err != nil {
 		return nil, shortError(err)
+	}
+	if limits.err != nil {
+		return nil, limits.err
 	}
 	if want != nil && got != nil && got != want && got.Kind() != reflect.Interface {
 		return nil, fmt.Errorf("gives %s, want %s", goodName(got), goodName(want))
@@ -158,6 +166,24 @@ func compileExpression(source string, s *scope, want reflect.Type) (*expression,
 		return nil, shortError(err)
 	}
 	return e, nil
+}
+
+// notSummable gives the type that a sum is over where that is none of numbers:
+// the library does not look.
+func notSummable(n ast.Node) reflect.Type {
+	sum, ok := n.(*ast.BuiltinNode)
+	if !ok || sum.Name != "sum" || len(sum.Arguments) != 2 {
+		return nil
+	}
+	each, ok := sum.Arguments[1].(*ast.PredicateNode)
+	if !ok || each.Node.Type() == nil {
+		return nil
+	}
+	switch t := each.Node.Type(); t.Kind() {
+	case reflect.String, reflect.Bool, reflect.Struct, reflect.Map:
+		return t
+	}
+	return nil
 }
 
 func nothing(...any) (any, error) { return nil, nil }

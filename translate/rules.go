@@ -266,6 +266,7 @@ func (t *utable) path() string {
 // rule is one compiled event rule.
 type rule struct {
 	index      int
+	name       string // Order.events[2] OrderPaid
 	typ        string
 	version    int
 	table      *utable
@@ -275,7 +276,6 @@ type rule struct {
 	fields     []field
 	absorb     []*table
 	reach      []*reach
-	usesState  bool
 }
 
 type field struct {

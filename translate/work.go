@@ -54,7 +54,8 @@ type aggTx struct {
 	detail string
 	links  []event.Link
 	events []*pending
-	state  []byte // the end of every event's data: state and changed
+	value  *rowValue // the root's row at the end, for expressions
+	state  []byte    // the end of every event's data: state and changed
 	// extra are changes of tables without an aggregate that wait with this one.
 	extra []*change
 }
@@ -82,7 +83,8 @@ type work struct {
 	// carried are rows that have left with the child above them, in a release.
 	carried map[event.RowRef]bool
 	// only limits a release to one aggregate.
-	only *event.Ref
+	only   *event.Ref
+	envFor *part // whose rows the expressions' environment has
 }
 
 func (w *work) agg(u *unit, ref event.Ref) (*aggTx, error) {
