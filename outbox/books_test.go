@@ -62,7 +62,7 @@ func TestParkedChains(t *testing.T) {
 			if parked[ref("a")] != parkedAfter || !parked[ref("b")] || parked[ref("c")] {
 				t.Errorf("parked: %v", parked)
 			}
-			return errors.Join(err, tx.Put(ctx, &event.Step{Counts: map[string]event.Counts{"public.orders": {Used: sum(taken)}}}))
+			return errors.Join(err, tx.Put(ctx, &event.Step{Counts: map[string]event.Counts{"public.orders": {Parked: -sum(taken), Used: sum(taken)}}}))
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -112,8 +112,8 @@ func readChain(ctx context.Context, q querier, ref event.Ref, after int64, limit
 // Fate is what became of entries that leave a parked chain.
 type Fate int
 
-// An entry is released when its changes are told after all: its counts leave
-// Parked, and the step that tells them adds them elsewhere. It is discarded
+// An entry is released when its changes are told after all: the step that tells
+// them moves their counts from Parked to where they belong now. It is discarded
 // when they never will be: its counts move to Discarded.
 const (
 	Released Fate = iota
@@ -133,8 +133,8 @@ func (tx *Tx) Chain(ctx context.Context, ref event.Ref, limit int) ([]ParkedEntr
 	return entries, nil
 }
 
-// DropChain removes the first entries of a chain, at most limit, and settles
-// their counts. The key stays parked while entries are left.
+// DropChain removes the first entries of a chain, at most limit; the counts of
+// discarded ones it settles itself. The key stays parked while entries are left.
 func (tx *Tx) DropChain(ctx context.Context, ref event.Ref, limit int, fate Fate) (dropped int, err error) {
 	if err := tx.spill(ctx); err != nil {
 		return 0, err
@@ -152,11 +152,12 @@ func (tx *Tx) DropChain(ctx context.Context, ref event.Ref, limit int, fate Fate
 			return err
 		}
 		for table, n := range counts {
+			if fate == Released {
+				continue // the step that tells them moves them
+			}
 			c := tx.counts[table]
 			c.Parked -= n
-			if fate == Discarded {
-				c.Discarded += n
-			}
+			c.Discarded += n
 			tx.counts[table] = c
 		}
 		return nil
