@@ -23,6 +23,7 @@ type runFlags struct {
 	repair        bool // accept the source as a new generation
 	listen        string
 	memory        int64
+	cpuProfile    string
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -46,8 +47,12 @@ The health of the run is at /healthz and /readyz, its numbers for Prometheus at
   cdc run --until-caught-up
   cdc run --brokers kafka1:9092,kafka2:9092 --store postgres://banyan@db/banyan --listen 127.0.0.1:9187`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.run(c.Context(), f) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return profiled(f.cpuProfile, func() error { return a.run(c.Context(), f) })
+		},
 	}
+	cmd.Flags().StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile to this `file`")
+	_ = cmd.Flags().MarkHidden("cpuprofile") // of a flag that exists
 	cmd.Flags().BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when all that was committed before the start of streaming is published")
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9187", "address of /healthz, /readyz and /metrics; empty for none")
 	cmd.Flags().Int64Var(&f.memory, "memory", 64<<20, "bytes of transactions to hold in memory; larger ones go to disk")

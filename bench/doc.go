@@ -1,0 +1,17 @@
+// Package bench holds the race that decides whether Banyan is fast enough: a
+// backlog of committed transactions is drained through the whole path (slot,
+// rules, outbox with its fsync, relay, Kafka with every acknowledgement) by the
+// real cdc binary, beside pg_recvlogical, which reads the same backlog and
+// throws it away, and beside plain decoding in the server, which is the floor.
+//
+// All of them run in the same rounds on the same machine, because absolute
+// numbers of a machine that others share say little, and ratios of one round
+// say much. RESULTS.md tells what was seen.
+//
+//	go test ./bench -run '^$' -bench .                             # 100,000 rows
+//	go test ./bench -run '^$' -bench . -rows 1000000 -rounds 5     # W1 and W2 in full
+//	go test ./bench -run '^$' -bench . -tags slow                  # also on Apache Kafka 4
+//	go test ./bench -run '^$' -bench W1 -profile /tmp/w1           # /tmp/w1.N.pprof of cdc
+//
+// There is nothing here but tests.
+package bench
