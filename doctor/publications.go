@@ -84,7 +84,6 @@ func (e *examination) own(p wal.CatalogPublication) {
 	var wrong, fix []string
 	alter := "ALTER PUBLICATION " + Quote(p.Name)
 	if p.AllTables {
-		wrong = append(wrong, "it is FOR ALL TABLES")
 		e.find(Finding{ID: "publication-differs", Severity: Error, Object: "publication " + p.Name,
 			Message: "the publication " + p.Name + " is FOR ALL TABLES",
 			Why:     "a table made tomorrow without a key would at once lose its updates and deletes; drop it and let `cdc setup` make it anew",
