@@ -246,3 +246,27 @@ func TestNoPastServesAPreview(t *testing.T) {
 		t.Errorf("events %s", got)
 	}
 }
+
+// TestTwoAggregatesOfOneRowParkOnce: a product's row feeds two aggregates; where
+// both park it is one parked change, whichever way the transaction goes.
+func TestTwoAggregatesOfOneRowParkOnce(t *testing.T) {
+	for _, onDisk := range []bool{false, true} {
+		p := newPlayer(t, "")
+		p.engine.onDisk, p.engine.buckets = onDisk, 16
+		born := p.done("insert public.products id=1 stock_code=A description=A stock=1 price=1.000 listed_at='2010-11-01 08:00:00' updated_at='2010-11-01 08:00:00'",
+			"insert public.products id=2 stock_code=B description=B stock=1 price=1.000 listed_at='2010-11-01 08:00:00' updated_at='2010-11-01 08:00:00'")
+		gone := p.done("delete public.products 1", "delete public.products 2")
+		for _, tx := range []*wal.Tx{born, gone} {
+			if err := p.engine.Translate(context.Background(), p.past, []*wal.Tx{tx}, p.past.put); err != nil {
+				t.Fatal(err)
+			}
+		}
+		entries := int64(0)
+		for _, chain := range p.past.chains {
+			entries += chain[0].Counts["public.products"]
+		}
+		if c := p.past.counts["public.products"]; len(p.past.chains) != 4 || c.Parked != 2 || entries != 2 || !c.Balanced() {
+			t.Errorf("on disk %v: %d chains that count %d, %+v", onDisk, len(p.past.chains), entries, c)
+		}
+	}
+}

@@ -226,12 +226,12 @@ func (w *work) entry(x *aggTx, all []*change, left string, counted map[*change]b
 		Position: event.Position{Generation: w.meta.generation, LSN: uint64(w.meta.commit), Ordinal: mine[0].ordinal}}
 	t := &ParkedTx{Kind: "changes", Generation: w.meta.generation, XID: w.meta.xid, LSN: uint64(w.meta.commit), EndLSN: uint64(w.meta.end),
 		Time: w.meta.at, Rules: w.e.Rules.Version, Left: left}
-	if size > maxOwn {
+	if size+256*len(mine) > maxOwn {
 		t.Left = fmt.Sprintf("nothing was kept: %d MiB of changes of one key; discard it, so that the aggregate is recorded anew", size>>20)
 		list = nil
 	}
 	for _, c := range mine {
-		if !counted[c] {
+		if !counted[c] && !c.elsewhere {
 			counted[c] = true
 			out.Counts[c.t.name]++
 		} else {

@@ -17,8 +17,10 @@ type change struct {
 	outcome  outcome
 	by       string // rule that decided, where no part has one
 	parts    []*part
-	noted    []TracePart // instead of parts, where those are not kept
-	claimed  bool        // kept with a parked aggregate of the same transaction
+	// elsewhere is set where another entry of a chain counts the change.
+	elsewhere bool
+	noted     []TracePart // instead of parts, where those are not kept
+	claimed   bool        // kept with a parked aggregate of the same transaction
 }
 
 // outcome is what became of a change. The larger one counts where several
