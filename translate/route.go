@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"strings"
 
 	"banyan/event"
 	"banyan/wal"
@@ -157,6 +158,18 @@ func (t *utable) above(captured row, links *linkMap) (refs []event.Ref, orphan b
 	return links.get(event.RowRef{Table: t.parent.table.name, Key: key}, t.u.name), false
 }
 
+// unknownKey begins the key that is made up for a row whose aggregate is not
+// known.
+const unknownKey = "?"
+
+// MadeUp reports whether a key of these parts was made up for a child row whose
+// aggregate is not known: nothing in the database has it, and a discard of its
+// chain has nothing to record anew. The chain of a row without any aggregate has
+// its table's full name for an aggregate instead.
+func MadeUp(parts []string) bool {
+	return len(parts) == 3 && parts[0] == unknownKey && strings.Contains(parts[1], ".")
+}
+
 func routeChild(c *change, t *utable, links *linkMap, dst []target) ([]target, string, error) {
 	newKey, hasNew := t.captureKey(c.new)
 	oldKey, hasOld := t.captureKey(c.old)
@@ -189,7 +202,7 @@ func routeChild(c *change, t *utable, links *linkMap, dst []target) ([]target, s
 		if t.orphans && (orphan || c.op == wal.Delete) {
 			return dst, t.u.name + "." + t.path() + ".orphans", nil
 		}
-		made := event.Ref{Aggregate: t.u.name, Key: event.JoinKey("?", t.table.name, own.Key)}
+		made := event.Ref{Aggregate: t.u.name, Key: event.JoinKey(unknownKey, t.table.name, own.Key)}
 		return append(dst, target{t: t, op: c.op, ref: made, mate: -1, lost: "the aggregate that the row belongs to is not known"}), "", nil
 	case c.op == wal.Insert:
 		return append(dst, target{t: t, op: wal.Insert, ref: to[0], mate: -1}), "", nil
