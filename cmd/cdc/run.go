@@ -45,7 +45,7 @@ The health of the run is at /healthz and /readyz, its numbers for Prometheus at
 /metrics of --listen.`,
 		Example: `  cdc run
   cdc run --until-caught-up
-  cdc run --brokers kafka1:9092,kafka2:9092 --store postgres://banyan@db/banyan --listen 127.0.0.1:9187`,
+  cdc run --brokers kafka1:9092,kafka2:9092 --store postgres://banyan@db/banyan --listen 127.0.0.1:9378`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return profiled(f.cpuProfile, func() error { return a.run(c.Context(), f) })
@@ -54,7 +54,7 @@ The health of the run is at /healthz and /readyz, its numbers for Prometheus at
 	cmd.Flags().StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile to this `file`")
 	_ = cmd.Flags().MarkHidden("cpuprofile") // of a flag that exists
 	cmd.Flags().BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when all that was committed before the start of streaming is published")
-	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9187", "address of /healthz, /readyz and /metrics; empty for none")
+	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9378", "address of /healthz, /readyz and /metrics; empty for none")
 	cmd.Flags().Int64Var(&f.memory, "memory", 64<<20, "bytes of transactions to hold in memory; larger ones go to disk")
 	return cmd
 }
@@ -254,6 +254,9 @@ func (r *running) ensureTopics(ctx context.Context) error {
 	return err
 }
 
+// recordHeadroom is left in a record for key and headers, beside the event.
+const recordHeadroom = 32 << 10
+
 // prepare makes engine and capture, as far as they need no slot yet.
 func (r *running) prepare(ctx context.Context) error {
 	last, err := r.owner.Store().LastSnapshot(ctx)
@@ -263,7 +266,7 @@ func (r *running) prepare(ctx context.Context) error {
 	r.capture = &capture{
 		owner: r.owner, log: r.log, warned: map[string]*wal.Table{},
 		reader: &reader{url: r.cfg.Source.URL, slot: r.cfg.Source.Slot, repair: r.flags.repair, print: r.print, log: r.log},
-		engine: &translate.Engine{Rules: r.rules, Source: r.cfg.Source.Name, Generation: r.owner.Generation(), Snapshot: last.Number,
+		engine: &translate.Engine{Rules: r.rules, Source: r.cfg.Source.Name, Generation: r.owner.Generation(), Snapshot: last.Number, MaxEvent: bus.MaxRequestBytes - recordHeadroom,
 			SpillDir: filepath.Join(r.app.flags.dataDir, "spill")},
 	}
 	return nil
