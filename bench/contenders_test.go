@@ -20,6 +20,7 @@ import (
 type measure struct {
 	wall float64 // from the start of the process to the last row
 	exit float64 // to its end
+	lead float64 // from the start of the process until it reads the slot
 	cpu  float64 // of the process, user and system
 	rss  float64 // its peak
 	// What the servers spent meanwhile, CPU in seconds.
@@ -45,8 +46,10 @@ func (f *field) cdc(h *house) measure {
 	before := [3]float64{source.cpu(f.t), store.cpu(f.t), cpuOf(h.brokerPID(f.t))}
 	cmd := f.command(h, args...)
 	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.Stderr = &log
 	start := time.Now()
+	stages := &stageClock{start: start, passed: make(map[string]float64)}
+	cmd.Stdout = stages
 	ended := f.start(cmd)
 	var m measure
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -75,9 +78,24 @@ func (f *field) cdc(h *house) measure {
 	if n, err := h.records(context.Background(), cluster); err != nil || n != int64(f.cfg.rows) {
 		f.t.Fatalf("cdc run ended with %d events of %d in Kafka (%v)\n%s", n, f.cfg.rows, err, &log)
 	}
-	m.cpu = used(cmd)
+	m.cpu, m.lead = used(cmd), stages.passed["streaming"]
 	m.source, m.store, m.broker = source.cpu(f.t)-before[0], store.cpu(f.t)-before[1], cpuOf(h.brokerPID(f.t))-before[2]
 	return m
+}
+
+// stageClock notes when cdc run says what stage it has reached: the first word
+// of a line.
+type stageClock struct {
+	start  time.Time
+	passed map[string]float64
+}
+
+func (c *stageClock) Write(b []byte) (int, error) {
+	for line := range strings.Lines(string(b)) {
+		word, _, _ := strings.Cut(line, " ")
+		c.passed[word] = time.Since(c.start).Seconds()
+	}
+	return len(b), nil
 }
 
 // recvlogical reads the same and throws it away. Without the program it

@@ -11,7 +11,7 @@
 //	go test ./bench -run '^$' -bench .                             # 100,000 rows
 //	go test ./bench -run '^$' -bench . -rows 1000000 -rounds 5     # W1 and W2 in full
 //	go test ./bench -run '^$' -bench . -tags slow                  # also on Apache Kafka 4
-//	go test ./bench -run '^$' -bench W1 -profile /tmp/w1           # /tmp/w1.N.pprof of cdc
+//	go test ./bench -run '^$' -bench /W1 -profile /tmp/w1           # /tmp/w1.N.pprof of cdc
 //
 // There is nothing here but tests.
 package bench

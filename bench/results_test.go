@@ -21,7 +21,7 @@ func (r *results) of(name string) measure {
 	m := func(get func(measure) float64) float64 { return median(r.values(name, get)) }
 	return measure{
 		wall: m(func(m measure) float64 { return m.wall }), exit: m(func(m measure) float64 { return m.exit }),
-		cpu: m(func(m measure) float64 { return m.cpu }), rss: m(func(m measure) float64 { return m.rss }),
+		lead: m(func(m measure) float64 { return m.lead }), cpu: m(func(m measure) float64 { return m.cpu }), rss: m(func(m measure) float64 { return m.rss }),
 		source: m(func(m measure) float64 { return m.source }), store: m(func(m measure) float64 { return m.store }),
 		broker: m(func(m measure) float64 { return m.broker }),
 	}
@@ -51,7 +51,7 @@ func (r *results) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d rows, %s, %s, %d rounds (medians; [lowest-highest])\n", r.name, r.rows, r.what, r.broker, len(r.rounds))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "\twall s\t\trows/s\tx recvlogical\tx SQL decoding\tto exit s\tCPU-s\tpeak MB\tsource CPU-s\tstore CPU-s\tbroker CPU-s\t\n")
+	fmt.Fprintf(w, "\twall s\t\trows/s\tx recvlogical\tx SQL decoding\tto exit s\tlead s\tCPU-s\tpeak MB\tsource CPU-s\tstore CPU-s\tbroker CPU-s\t\n")
 	for _, name := range []string{contenderCDC, contenderRecvlogical, contenderPeek} {
 		m := r.of(name)
 		if m.wall == 0 {
@@ -59,8 +59,8 @@ func (r *results) String() string {
 			continue
 		}
 		walls := r.values(name, func(m measure) float64 { return m.wall })
-		fmt.Fprintf(w, "%s\t%.2f\t[%.2f-%.2f]\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t\n", name, m.wall, slices.Min(walls), slices.Max(walls),
-			float64(r.rows)/m.wall, r.ratio(name, contenderRecvlogical), r.ratio(name, contenderPeek), m.exit, m.cpu, m.rss, m.source, m.store, m.broker)
+		fmt.Fprintf(w, "%s\t%.2f\t[%.2f-%.2f]\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t\n", name, m.wall, slices.Min(walls), slices.Max(walls),
+			float64(r.rows)/m.wall, r.ratio(name, contenderRecvlogical), r.ratio(name, contenderPeek), m.exit, m.lead, m.cpu, m.rss, m.source, m.store, m.broker)
 	}
 	w.Flush()
 	return b.String()

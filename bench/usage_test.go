@@ -34,17 +34,27 @@ func serverOf(s *pgtest.Server) server {
 // and those that the postmaster has seen end. Where there is no /proc it is 0.
 func (s server) cpu(t testing.TB) float64 {
 	t.Helper()
-	if s.pid == 0 {
-		return 0
+	ended, ok := ticks(s.pid, true)
+	for ok {
+		live := s.live(t)
+		// A backend that ended in between would be in neither or in both.
+		again, _ := ticks(s.pid, true)
+		if again == ended {
+			return ended + live
+		}
+		ended = again
 	}
-	total, ok := ticks(s.pid, true)
-	if !ok {
-		return 0
-	}
+	return 0
+}
+
+// live is what the postmaster's children have used that have not ended.
+func (s server) live(t testing.TB) float64 {
+	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var total float64
 	for _, path := range stats {
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		if err != nil {
