@@ -124,7 +124,7 @@ func (o *Owner) Requests(ctx context.Context) ([]Request, error) {
 }
 
 // Finish records, in the commit that carries a request out, that it is done.
-// It fails where the request is not pending any more.
+// Where the request was taken back meanwhile, the error is ErrNotFound.
 func (tx *Tx) Finish(ctx context.Context, id int64, result any) error {
 	b, err := json.Marshal(result)
 	if err != nil {
@@ -145,7 +145,7 @@ func (tx *Tx) closeRequest(ctx context.Context, id int64, state string, result [
 		return tx.fail("finish a request", err)
 	}
 	if tag.RowsAffected() == 0 {
-		return fmt.Errorf("finish request %d: it is not pending any more", id)
+		return fmt.Errorf("finish request %d: it is not pending any more: %w", id, ErrNotFound)
 	}
 	return nil
 }

@@ -104,6 +104,19 @@ func (e *DecodeError) Error() string {
 
 func (e *DecodeError) Unwrap() error { return e.Err }
 
+// UnsettledError says that no snapshot could be had in time that sees all that
+// was streamed, because a transaction that was open before has not ended.
+type UnsettledError struct {
+	XID uint64 // the oldest that is open
+	Err error
+}
+
+func (e *UnsettledError) Error() string {
+	return fmt.Sprintf("transaction %d of the source has been open for too long: a new look at the tables must wait until it has ended (SELECT * FROM pg_stat_activity WHERE backend_xid = '%d', or pg_prepared_xacts)", e.XID, uint32(e.XID))
+}
+
+func (e *UnsettledError) Unwrap() error { return e.Err }
+
 // ErrClosed is what Next returns after Close.
 var ErrClosed = errors.New("the stream is closed")
 

@@ -22,6 +22,9 @@ type Snapshot struct {
 	LSN LSN
 	// Seen is set for a live snapshot only.
 	Seen *Visibility
+	// next is, for a live snapshot, above every transaction id that was given
+	// out when it was taken; Seen knows only of those up to the last that ended.
+	next uint64
 
 	conn    *pgx.Conn
 	kinds   map[uint32]string // "ONLY " or "" by table
@@ -48,10 +51,16 @@ func LiveSnapshot(ctx context.Context, url string) (*Snapshot, error) {
 		return nil, fmt.Errorf("take a snapshot: %w", err)
 	}
 	var seen, lsn string
+	var age int32
 	// The order matters: a commit that the snapshot sees lies below an LSN that
 	// is read later. The other way round one could be missed.
 	if err = s.conn.QueryRow(ctx, `SELECT pg_catalog.pg_current_snapshot()::text`).Scan(&seen); err == nil {
 		err = s.conn.QueryRow(ctx, `SELECT pg_catalog.pg_current_wal_insert_lsn()::text`).Scan(&lsn)
+	}
+	if err == nil {
+		// To a session without an id of its own, age counts back from the next
+		// id that the server will give out.
+		err = s.conn.QueryRow(ctx, `SELECT pg_catalog.age('3'::pg_catalog.xid)`).Scan(&age)
 	}
 	if err == nil {
 		s.LSN, err = ParseLSN(lsn)
@@ -59,9 +68,44 @@ func LiveSnapshot(ctx context.Context, url string) (*Snapshot, error) {
 	if err == nil {
 		s.Seen, err = ParseVisibility(seen)
 	}
+	if err == nil {
+		s.next = s.Seen.full(uint32(age) + 3)
+	}
 	if err != nil {
 		s.Close()
 		return nil, fmt.Errorf("take a snapshot: %w", err)
+	}
+	return s, nil
+}
+
+// SettledSnapshot takes a live snapshot that sees every transaction that the
+// stream can have brought before the call. A commit is in the log, and may be
+// streamed and stored, before it is visible: while it waits for a synchronous
+// standby, or for a processor. And a transaction that changed a table before it
+// was published will not be streamed with that change. So whatever runs at
+// first must have ended, as for a new slot: bound it by ctx. The error is then a
+// *UnsettledError.
+func SettledSnapshot(ctx context.Context, url string) (*Snapshot, error) {
+	s, err := LiveSnapshot(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	next := s.next
+	for s.Seen.xmin < next {
+		open := s.Seen.xmin
+		s.Close()
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+			s, err = LiveSnapshot(ctx, url)
+		}
+		if ctx.Err() != nil {
+			s.Close()
+			return nil, &UnsettledError{XID: open, Err: context.Cause(ctx)}
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -91,7 +135,7 @@ func (s *Snapshot) Time(ctx context.Context) (time.Time, error) {
 
 // Close ends the session. It may be called twice.
 func (s *Snapshot) Close() error {
-	if s.conn == nil {
+	if s == nil || s.conn == nil {
 		return nil
 	}
 	err := closeSoon(s.conn.PgConn())
@@ -144,6 +188,10 @@ func (v *Visibility) String() string { return v.text }
 // that nearest to the snapshot, which is right for any transaction within two
 // thousand million of it.
 func (v *Visibility) Visible(xid uint32) bool {
-	full := v.xmax + uint64(int64(int32(xid-uint32(v.xmax))))
+	full := v.full(xid)
 	return full < v.xmin || full < v.xmax && !v.running[full]
+}
+
+func (v *Visibility) full(xid uint32) uint64 {
+	return v.xmax + uint64(int64(int32(xid-uint32(v.xmax))))
 }

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"strings"
+	"time"
 
 	"banyan/event"
 	"banyan/outbox"
@@ -41,7 +44,16 @@ func (c *capture) serveRequests(ctx context.Context) error {
 		return ctx.Err()
 	}
 	for _, q := range pending {
-		if err := c.serveRequest(ctx, q); err != nil {
+		err := c.serveRequest(ctx, q)
+		if unread, ok := errors.AsType[*unreadError](err); ok && ctx.Err() == nil {
+			// The source's trouble is the stream's to deal with: the run goes on.
+			err = c.refuse(ctx, q, "the source's tables cannot be read now, ask again: "+redact(unread.Error()))
+		}
+		if errors.Is(err, outbox.ErrNotFound) {
+			c.log.Info("a request was taken back while it was carried out", "request", q.ID, "kind", q.Kind)
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("carry out request %d (%s): %w", q.ID, q.Kind, err)
 		}
 	}
@@ -140,23 +152,47 @@ func (c *capture) releasePosition(pos outbox.To) event.Position {
 	return event.Position{Generation: c.owner.Generation(), LSN: pos.Commit, Ordinal: math.MaxInt32}
 }
 
+// unreadError is a failure of the source, before anything was changed.
+type unreadError struct{ err error }
+
+func (e *unreadError) Error() string { return e.err.Error() }
+func (e *unreadError) Unwrap() error { return e.err }
+
+// discardPatience is how long a discard holds the stream up for transactions
+// that are open in the source.
+const discardPatience = 10 * time.Second
+
 // discard gives a chain up and records the aggregate as it is now, in one
 // commit: the source is read first, and no transaction is stored in between.
 func (c *capture) discard(ctx context.Context, ref event.Ref, result *keyResult) error {
-	s, err := wal.LiveSnapshot(ctx, c.reader.url)
+	within, cancel := context.WithTimeout(ctx, discardPatience)
+	defer cancel()
+	s, err := wal.SettledSnapshot(within, c.reader.url)
+	if err != nil {
+		return &unreadError{err}
+	}
+	defer s.Close()
+	unit, parts, err := c.recordable(ref)
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	trees, err := c.readKey(ctx, s, ref)
-	if err != nil {
-		return err
+	var trees []*wal.Tree
+	if unit != nil {
+		if err := s.ReadKeys(ctx, *unit, [][]string{parts}, func(t *wal.Tree) error {
+			trees = append(trees, t)
+			return nil
+		}); err != nil {
+			return &unreadError{err}
+		}
 	}
 	pos, dropped := c.owner.Position(), 0
 	err = c.patiently(ctx, pos, func(tx *outbox.Tx) error {
 		var err error
 		if dropped, err = tx.DropChain(ctx, ref, math.MaxInt32, outbox.Discarded); err != nil {
 			return err
+		}
+		if unit == nil {
+			return nil
 		}
 		number, err := tx.StartSnapshot(ctx, outbox.SnapshotRequest, pos.End)
 		if err != nil {
@@ -186,19 +222,25 @@ func (c *capture) discard(ctx context.Context, ref event.Ref, result *keyResult)
 	return c.loadAbsorbs(ctx)
 }
 
-// readKey reads one aggregate, if it is there.
-func (c *capture) readKey(ctx context.Context, s *wal.Snapshot, ref event.Ref) (trees []*wal.Tree, err error) {
+// recordable gives the unit of an aggregate and the parts of its key; nil where
+// there is nothing to be recorded: the rules do not have the aggregate (any
+// more), or the key was made up for a row whose aggregate is not known.
+func (c *capture) recordable(ref event.Ref) (*wal.Unit, []string, error) {
 	parts, err := event.SplitKey(ref.Key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, u := range c.engine.Rules.Units() {
-		if u.Aggregate == ref.Aggregate {
-			err = s.ReadKeys(ctx, u, [][]string{parts}, func(t *wal.Tree) error {
-				trees = append(trees, t)
-				return nil
-			})
+		if u.Aggregate != ref.Aggregate || len(u.Root.Key) != len(parts) || madeUp(parts) {
+			continue
 		}
+		return &u, parts, nil
 	}
-	return trees, err
+	return nil, nil, nil
+}
+
+// madeUp reports whether a key of these parts was made up by translate for a row
+// whose aggregate is not known, of the row's table and key.
+func madeUp(parts []string) bool {
+	return len(parts) == 3 && parts[0] == "?" && strings.Contains(parts[1], ".")
 }

@@ -300,7 +300,9 @@ func (c *capture) resnapshot(ctx context.Context, aggregates []string, also func
 	if err != nil {
 		return err
 	}
-	s, err := wal.LiveSnapshot(ctx, c.reader.url)
+	wait, cancel := context.WithTimeout(ctx, slotPatience)
+	defer cancel()
+	s, err := wal.SettledSnapshot(wait, c.reader.url)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,164 @@
+package main_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"banyan/internal/kafkatest"
+	"banyan/internal/pgtest"
+)
+
+// folderSQL and folderRules are two tables and rules that leave gaps: a row
+// without a parent, and a table that only a rule's reach makes known.
+const folderSQL = `
+CREATE TABLE folders (id int PRIMARY KEY, title text NOT NULL, mark int);
+CREATE TABLE notes (id int PRIMARY KEY, folder_id int NOT NULL, body text NOT NULL);
+CREATE TABLE pages (id int PRIMARY KEY, note_id int NOT NULL);
+CREATE TABLE scans (id int PRIMARY KEY, folder_id int NOT NULL);
+INSERT INTO folders SELECT i, 'folder ' || i FROM generate_series(1, 5) i;
+INSERT INTO notes SELECT i, i, 'note ' || i FROM generate_series(1, 5) i;
+`
+
+const folderRules = `version: 1
+source:
+  name: attack
+  slot: banyan_SLOT
+  publication: banyan_attack
+unknown: park
+tables:
+  public.folders: {columns: [id, title, mark]}
+  public.notes: {columns: [id, folder_id, body]}
+  public.pages: {columns: [id, note_id]}
+  public.scans: {columns: [id, folder_id]}
+aggregates:
+  Folder:
+    table: public.folders
+    key: [id]
+    topic: attack.folders
+    state: [id, title]
+    children:
+      - table: public.notes
+        as: notes
+        key: [id]
+        parent: {folder_id: id}
+        state: [id, body]
+        children:
+          - {table: public.pages, as: pages, key: [id], parent: {note_id: id}, state: [id]}
+    events:
+      - {type: FolderMade, on: insert, absorb: [public.notes, public.pages]}
+      - type: FolderScanned
+        on: update
+        when: len(scans) > 0
+        reach: {scans: {table: public.scans, key: {folder_id: new.id}}}
+        absorb: [public.scans]
+      - {type: FolderNamed, on: update, when: new.title != old.title}
+      - {type: FolderGone, on: delete, absorb: [public.notes, public.pages]}
+      - {type: NoteAdded, on: {table: public.notes, op: insert}}
+      - {type: NoteChanged, on: {table: public.notes, op: update}}
+      - {type: PageAdded, on: {table: public.pages, op: insert}}
+      - {type: NoteGone, on: {table: public.notes, op: delete}}
+`
+
+// folders is a house with these tables and rules, set up.
+func folders(t *testing.T, h *house) *house {
+	t.Helper()
+	h.source.Exec(t, folderSQL)
+	yaml := strings.ReplaceAll(folderRules, "SLOT", strings.ToLower(h.source.Name))
+	if err := os.WriteFile(filepath.Join(h.dir, "banyan.yaml"), []byte(yaml), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.must(0, "setup", "--apply")
+	return h
+}
+
+// What is parked without an aggregate can be discarded like all else; the run
+// lives on.
+func TestDiscardOfWhatBelongsToNoAggregate(t *testing.T) {
+	t.Parallel()
+	h := folders(t, newHouse(t, ""))
+	r := h.start()
+	r.await("streaming")
+	h.source.Exec(t, `INSERT INTO pages VALUES (100, 999)`)
+	h.source.Exec(t, `INSERT INTO scans VALUES (1, 1)`) // no event takes it
+	h.source.Exec(t, `UPDATE folders SET title = 'last' WHERE id = 5`)
+	h.cdc("verify", "--wait", "20s") // waits until all of it has come
+	list := h.must(1, "parked", "list")
+	if !strings.Contains(list.out, "public.scans/") || !strings.Contains(list.out, "Folder/%3F,") {
+		t.Fatalf("want a scan and a page without a note in %s", list)
+	}
+	h.must(0, "parked", "discard", "--all", "--wait", "20s")
+	h.must(0, "parked", "list")
+	h.source.Exec(t, `UPDATE folders SET title = 'after' WHERE id = 5`)
+	h.proved()
+	r.stop()
+}
+
+// A commit that waits for a synchronous standby is in the stream, and stored,
+// before anybody can see it. A look at the tables that does not see it yet would
+// undo it in the topics, and nobody would ever tell it again.
+func TestDiscardSeesWhatTheStreamHasBrought(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t)
+	h := &house{t: t, dir: t.TempDir(), source: server.NewDB(t), store: pgtest.New(t), broker: kafkatest.New(t)}
+	h.url = h.source.URL
+	folders(t, h)
+	r := h.start()
+	r.await("streaming")
+	h.source.Exec(t, `INSERT INTO pages VALUES (1, 1)`)
+	h.source.Exec(t, `DELETE FROM pages`) // which no rule knows
+	h.entries("Folder/1", 1)
+	h.source.Exec(t, `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
+	h.source.Exec(t, `SELECT pg_reload_conf()`)
+	held := make(chan error, 1)
+	go func() {
+		conn, err := pgx.Connect(context.Background(), h.source.URL)
+		if err == nil {
+			defer conn.Close(context.Background())
+			_, err = conn.Exec(context.Background(), `SET synchronous_commit = on; UPDATE folders SET title = 'held' WHERE id = 1`)
+		}
+		held <- err
+	}()
+	h.entries("Folder/1", 2)
+	a := h.cdc("parked", "discard", "Folder/1", "--wait", "30s")
+	conn, err := pgx.Connect(t.Context(), h.source.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for _, sql := range []string{`SET synchronous_commit = local`, `ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-held; err != nil {
+		t.Fatal(err)
+	}
+	if a.code == 1 && strings.Contains(a.err, "open for too long") {
+		h.must(0, "parked", "discard", "Folder/1", "--wait", "30s")
+	} else if a.code != 0 {
+		t.Errorf("want a discard that waits, or says why it cannot, from %s", a)
+	}
+	h.proved()
+	r.stop()
+}
+
+// entries waits until a chain has so many entries.
+func (h *house) entries(key string, n int) {
+	h.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		a := h.cdc("parked", "show", key, "-o", "json")
+		if strings.Count(a.out, `"reason"`) >= n {
+			return
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("no %d entries in %s", n, a)
+		}
+	}
+}
