@@ -178,3 +178,23 @@ func (tx *Tx) Unseen(ctx context.Context, aggregate string, number int, after st
 	}
 	return states, nil
 }
+
+// ParkedUnseen returns the parked keys of an aggregate that have no state and
+// that snapshot number has not met: those that were parked at their birth and
+// are gone.
+func (tx *Tx) ParkedUnseen(ctx context.Context, aggregate string, number int) ([]string, error) {
+	if err := tx.spill(ctx); err != nil {
+		return nil, err
+	}
+	rows, err := tx.conn.Query(ctx, `SELECT DISTINCT key FROM banyan.parked p WHERE aggregate = $1
+		AND NOT EXISTS (SELECT FROM banyan.parked q WHERE q.aggregate = $1 AND q.key = p.key AND q.snapshot = $2)
+		AND NOT EXISTS (SELECT FROM banyan.state s WHERE s.aggregate = $1 AND s.key = p.key) ORDER BY key`, aggregate, number)
+	if err != nil {
+		return nil, tx.fail("read parked keys", err)
+	}
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, tx.fail("read parked keys", err)
+	}
+	return keys, nil
+}

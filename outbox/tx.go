@@ -254,8 +254,9 @@ func contains(refs []event.Ref, ref event.Ref) bool {
 	return false
 }
 
-// Keys yields the keys of all living aggregates of one name, in byte order. It
-// reads in pages, so states may be put meanwhile.
+// Keys yields the keys of all living aggregates of one name, and of the parked
+// ones, whether they are born yet or not, in byte order. It reads in pages, so
+// states may be put meanwhile.
 func (tx *Tx) Keys(ctx context.Context, aggregate string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		after, first := "", true
@@ -264,7 +265,9 @@ func (tx *Tx) Keys(ctx context.Context, aggregate string) iter.Seq2[string, erro
 				yield("", err)
 				return
 			}
-			rows, err := tx.conn.Query(ctx, `SELECT key FROM banyan.state WHERE aggregate = $1 AND (key > $2 OR $3)
+			rows, err := tx.conn.Query(ctx, `SELECT key FROM (
+					(SELECT key FROM banyan.state WHERE aggregate = $1 AND (key > $2 OR $3) ORDER BY key LIMIT 2000)
+					UNION (SELECT DISTINCT key FROM banyan.parked WHERE aggregate = $1 AND (key > $2 OR $3) ORDER BY key LIMIT 2000)) k
 				ORDER BY key LIMIT 2000`, aggregate, after, first)
 			if err != nil {
 				yield("", tx.fail("read keys", err))

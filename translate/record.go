@@ -262,7 +262,36 @@ func (e *Engine) Absent(ctx context.Context, past Past, aggregate string, at Sna
 			keys = keys[:0]
 		}
 	}
-	return e.absent(ctx, past, aggregate, keys, at, put, false)
+	if err := e.absent(ctx, past, aggregate, keys, at, put, false); err != nil {
+		return err
+	}
+	return e.absentParked(ctx, past, aggregate, at, put)
+}
+
+// parkedPast is a Past that knows which keys were parked at their birth and
+// not met by a snapshot since.
+type parkedPast interface {
+	ParkedUnseen(ctx context.Context, aggregate string, snapshot int) ([]string, error)
+}
+
+// absentParked ends the chains of those keys.
+func (e *Engine) absentParked(ctx context.Context, past Past, aggregate string, at SnapshotPoint, put Put) error {
+	p, ok := past.(parkedPast)
+	if !ok {
+		return nil
+	}
+	keys, err := p.ParkedUnseen(ctx, aggregate, at.Number)
+	if err != nil {
+		return fmt.Errorf("list the parked keys of %s: %w", aggregate, err)
+	}
+	s := e.session(ctx, past, put)
+	for _, k := range keys {
+		a := &agg{u: e.Rules.byName[aggregate], ref: event.Ref{Aggregate: aggregate, Key: k}}
+		if err := s.parkRecorded(a, "absent", nil, at, "the key is parked already", "release or discard the chain in order"); err != nil {
+			return err
+		}
+	}
+	return s.flush()
 }
 
 // AbsentKeys removes the named aggregates, which a look into the database has

@@ -51,7 +51,7 @@ aggregates:
         children:
           - {table: public.pages, as: pages, key: [id], parent: {note_id: id}, state: [id]}
     events:
-      - {type: FolderMade, on: insert, absorb: [public.notes, public.pages]}
+      - {type: FolderMade, on: insert, when: new.title != "odd", absorb: [public.notes, public.pages]}
       - type: FolderScanned
         on: update
         when: len(scans) > 0
@@ -161,4 +161,44 @@ func (h *house) entries(key string, n int) {
 			h.t.Fatalf("no %d entries in %s", n, a)
 		}
 	}
+}
+
+// A truncate reaches an aggregate that was parked at its birth, of which the
+// store keeps no state.
+func TestTruncateReachesWhatWasParkedAtBirth(t *testing.T) {
+	t.Parallel()
+	h := folders(t, newHouse(t, ""))
+	r := h.start()
+	r.await("streaming")
+	h.source.Exec(t, `INSERT INTO folders VALUES (50, 'odd')`) // which no rule knows
+	h.entries("Folder/50", 1)
+	h.source.Exec(t, `TRUNCATE folders, notes, pages`)
+	h.source.Exec(t, `INSERT INTO folders VALUES (60, 'after')`)
+	h.cdc("verify", "--wait", "20s") // waits until all of it has come
+	r.stop()
+	h.edit(` when: new.title != "odd",`, "")
+	r = h.start()
+	r.await("streaming")
+	h.must(0, "parked", "release", "--all", "--wait", "20s")
+	h.proved()
+	r.stop()
+}
+
+// The same for a table that is read again, and does not have the key any more.
+func TestResnapshotRemovesWhatWasParkedAtBirth(t *testing.T) {
+	t.Parallel()
+	h := folders(t, newHouse(t, ""))
+	r := h.start()
+	r.await("streaming")
+	h.source.Exec(t, `INSERT INTO folders VALUES (50, 'odd'), (51, 'odd')`)
+	h.entries("Folder/50", 1)
+	r.stop()
+	h.source.Exec(t, `DELETE FROM folders WHERE id = 50`)
+	h.edit(` when: new.title != "odd",`, "")
+	h.edit(`state: [id, title]`, `state: [id, title, mark]`) // which the store lacks
+	r = h.start()
+	r.await("streaming")
+	h.must(0, "parked", "release", "--all", "--wait", "20s")
+	h.proved()
+	r.stop()
 }
