@@ -175,7 +175,7 @@ func TestTxReadsItsOwnWrites(t *testing.T) {
 			}); err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff([]string{"a", "c"}, keys); d != "" {
+			if d := cmp.Diff([]string{"a", "b", "c"}, keys); d != "" {
 				t.Errorf("keys (-want +got):\n%s", d)
 			}
 			chain, err := s.ParkedChain(ctx, a, 0, 10)
