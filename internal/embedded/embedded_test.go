@@ -332,6 +332,12 @@ func TestALongPathGetsAShortSocket(t *testing.T) {
 	o := options(t)
 	o.Broker = false
 	o.Dir = filepath.Join(o.Dir, strings.Repeat("long", 30))
+	// The place for temporary files may be as long.
+	tmp := filepath.Join(t.TempDir(), strings.Repeat("tmp", 30))
+	if err := os.Mkdir(tmp, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", tmp)
 	t.Cleanup(func() {
 		if err := embedded.Stop(context.Background(), o.Dir); err != nil {
 			t.Error(err)

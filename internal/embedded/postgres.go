@@ -95,6 +95,9 @@ func startPostgres(ctx context.Context, o Options, old *PostgresState) (*Postgre
 	}
 	p.URL = postgresURL(p.Port, password)
 	if err := spawnPostgres(ctx, o, p, cred); err != nil {
+		if strings.HasPrefix(filepath.Base(p.SocketDir), scratchSockets) && (old == nil || old.SocketDir != p.SocketDir) {
+			err = errors.Join(err, os.RemoveAll(p.SocketDir))
+		}
 		return nil, false, err
 	}
 	o.Log.Info("Postgres is ready", "version", p.Version, "port", p.Port)
@@ -313,7 +316,7 @@ func socketDir(dir string, old *PostgresState, cred *syscall.Credential) (string
 				return old.SocketDir, nil
 			}
 		}
-		return ScratchDir(cred, scratchSockets)
+		return scratchDir(cred, scratchSockets, longestSocketDir)
 	}
 	if err := os.Mkdir(sock, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("make the socket directory: %w", err)

@@ -66,8 +66,18 @@ func ReachableBy(cred *syscall.Credential, dir string) error {
 // and leaves it only when that lies behind a closed folder. The caller removes
 // it.
 func ScratchDir(cred *syscall.Credential, pattern string) (string, error) {
+	return scratchDir(cred, pattern, 1<<10)
+}
+
+// scratchDir is ScratchDir for a path of at most longest bytes.
+func scratchDir(cred *syscall.Credential, pattern string, longest int) (string, error) {
+	const random = 20 // what MkdirTemp adds at most
 	var why error
 	for _, parent := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
+		if len(parent)+len("/")+len(pattern)+random > longest {
+			why = fmt.Errorf("%s is too long a path", parent)
+			continue
+		}
 		if why = ReachableBy(cred, parent); why != nil {
 			continue
 		}
