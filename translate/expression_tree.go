@@ -15,7 +15,6 @@ import (
 // limiter refuses what could fail on a row or is not exact.
 type limiter struct {
 	scope *scope
-	local []string
 	err   error
 }
 

@@ -210,10 +210,8 @@ func (w *work) entry(x *aggTx, all []*change, left string, counted map[*change]b
 		}
 	}
 	slices.SortFunc(mine, func(a, b *change) int { return a.seq - b.seq })
-	list := mine
-	if left == "" {
-		list = all
-	} else {
+	list := all
+	if left != "" {
 		list = slices.Clone(mine)
 		for _, c := range all {
 			if !own[c] && x.a.u.reachesFor(c.t) {

@@ -13,7 +13,6 @@ type references struct {
 	byTable map[string][]string // full table name to columns named as new.x or old.x
 	root    string
 	loose   []string // columns of rows in lists, whose table is not known here
-	loops   bool
 }
 
 // of gives the columns named of a table of the aggregate.
@@ -34,9 +33,7 @@ func (c *compiler) references(cfg *AggregateConfig) *references {
 		if anchor == "" {
 			anchor = cfg.Table
 		}
-		var many []string
 		for _, reach := range e.Reach {
-			many = append(many, reach.Name)
 			for _, k := range reach.Key {
 				r.path(k[1], anchor)
 			}

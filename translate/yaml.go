@@ -160,7 +160,7 @@ func (v node) size() int64 {
 
 // parseSize reads 10GiB (powers of 1024), 10GB (powers of 1000) or plain bytes.
 func parseSize(s string) (int64, error) {
-	digits := strings.TrimRight(s, "BKMGTPiBkmgtp ")
+	digits := strings.TrimRight(s, "BKMGTPikmgtp ")
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n < 0 {
 		return 0, fmt.Errorf("%q is no size", s)
