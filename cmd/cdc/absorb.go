@@ -30,7 +30,7 @@ func (c *capture) loadAbsorbs(ctx context.Context) error {
 		c.absorbs = append(c.absorbs, r)
 		c.engine.Absorbs = append(c.engine.Absorbs, translate.Absorb{
 			Aggregate: r.Aggregate,
-			Holds:     func(key []string) bool { return r.From == "" || event.JoinKey(key...) == r.From },
+			Holds:     func(key []string) bool { return r.N == 0 && r.From == "" || event.JoinKey(key...) == r.From },
 			Visible:   seen.Visible,
 		})
 	}

@@ -146,10 +146,13 @@ func (a *app) begin(c *cobra.Command, stdout io.Writer) error {
 // redact takes passwords out of whatever is printed as an error.
 func redact(s string) string {
 	s = passwordInURL.ReplaceAllString(s, "${1}:xxxxx@")
+	s = passwordPart.ReplaceAllString(s, "${1}\"xxxxx\"")
 	return passwordInDSN.ReplaceAllString(s, "${1}xxxxx")
 }
 
 var (
 	passwordInURL = regexp.MustCompile(`(postgres(?:ql)?://[^:/?#\s@]+):[^@\s/]*@`)
+	// Of a password that is not percent-encoded, a part is taken for a port.
+	passwordPart  = regexp.MustCompile(`(invalid port |invalid URL escape )"(?:[^"\\]|\\.)*"`)
 	passwordInDSN = regexp.MustCompile(`(?i)(password\s*=\s*)('[^']*'|[^\s'&]+)`)
 )

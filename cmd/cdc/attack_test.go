@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -201,4 +202,60 @@ func TestResnapshotRemovesWhatWasParkedAtBirth(t *testing.T) {
 	h.must(0, "parked", "release", "--all", "--wait", "20s")
 	h.proved()
 	r.stop()
+}
+
+// A re-snapshot that was cut short has told some states already, by rules that
+// must be known, and others not: the next start begins it anew, also when the
+// file is what it was before.
+func TestResnapshotCutShortBeginsAnew(t *testing.T) {
+	t.Parallel()
+	h := folders(t, newHouse(t, ""))
+	h.must(0, "run", "--until-caught-up")
+	// What a kill leaves behind.
+	h.store.Exec(t, `INSERT INTO banyan.snapshot (n, kind, generation, lsn) VALUES (7, 'request', 1, 0)`)
+	h.must(0, "run", "--until-caught-up")
+	h.proved()
+}
+
+// Killed in the middle of a re-snapshot, with the old file put back: the topics
+// agree with the tables and name rules that are known.
+func TestKilledResnapshotWithTheOldFile(t *testing.T) {
+	t.Parallel()
+	h := folders(t, newHouse(t, ""))
+	h.source.Exec(t, `INSERT INTO folders SELECT i, 'more ' || i FROM generate_series(1000, 30000) i`)
+	h.must(0, "run", "--until-caught-up")
+	h.edit(`state: [id, title]`, `state: [id, title, mark]`)
+	r := h.start()
+	told := func() (n int) {
+		if err := h.store.Pool(t).QueryRow(t.Context(), `SELECT count(*) FROM banyan.state WHERE rules = 2`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for deadline := time.Now().Add(time.Minute); told() == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing was recorded by the new rules")
+		}
+	}
+	r.signal(syscall.SIGKILL)
+	r.end()
+	t.Logf("%d states were recorded before the end", told())
+	h.edit(`state: [id, title, mark]`, `state: [id, title]`)
+	h.must(0, "run", "--until-caught-up")
+	h.proved()
+}
+
+// A password that breaks its URL does not get out in pieces.
+func TestBrokenURLKeepsItsPassword(t *testing.T) {
+	t.Parallel()
+	h := &house{t: t, dir: t.TempDir(), source: &pgtest.DB{}, store: &pgtest.DB{}, broker: &kafkatest.Broker{}}
+	for _, url := range []string{
+		`postgres://u:hunter/2@127.0.0.1:1/db`, `postgres://u:hunter#2@127.0.0.1:1/db`, `postgres://u:hunter?2@127.0.0.1:1/db`,
+		`postgres://u:hun%terhunter@127.0.0.1:1/db`, `postgres://u:hunter 2@127.0.0.1:1/db`, `postgres://u:"hunter/2@127.0.0.1:1/db`,
+	} {
+		a := h.must(2, "doctor", "--source", url)
+		if strings.Contains(a.out+a.err, "hunter") || strings.Contains(a.err, "%te") {
+			t.Errorf("%s: a part of the password got out: %s", url, a)
+		}
+	}
 }

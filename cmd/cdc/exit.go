@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"banyan/bus"
 	"banyan/outbox"
 	"banyan/translate"
@@ -46,6 +48,9 @@ func exitCode(err error) int {
 	}
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
+	}
+	if is[*pgconn.ParseConfigError](err) {
+		return exitInput
 	}
 	if refused(err) {
 		return exitNo

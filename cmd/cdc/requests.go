@@ -207,7 +207,8 @@ func (c *capture) discard(ctx context.Context, ref event.Ref, result *keyResult)
 				return err
 			}
 		}
-		if err := tx.RangeDone(ctx, outbox.SnapshotRange{Snapshot: number, Aggregate: ref.Aggregate, From: ref.Key, To: ref.Key,
+		// Range 0 is a whole aggregate; a key can be the empty text.
+		if err := tx.RangeDone(ctx, outbox.SnapshotRange{Snapshot: number, Aggregate: ref.Aggregate, N: 1, From: ref.Key, To: ref.Key,
 			Visible: s.Seen.String(), EndLSN: uint64(s.LSN), Aggregates: int64(len(trees))}); err != nil {
 			return err
 		}

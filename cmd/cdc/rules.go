@@ -111,12 +111,22 @@ func (c *capture) adoptRules(ctx context.Context, n recordedRules) error {
 	if err != nil {
 		return err
 	}
-	if set.Digest == n.rules.Digest() {
+	cut, err := c.resnapshotCutShort(ctx)
+	if err != nil {
+		return err
+	}
+	version := set.Version
+	if set.Digest != n.rules.Digest() {
+		version++
+	} else if !cut {
 		return c.patiently(ctx, c.owner.Position(), n.put(ctx, c.engine)) // the topics of keys that park before their first event
 	}
-	c.engine.Rules = versioned(n.rules, set.Version+1)
-	aggregates, err := c.needed(ctx, n, set)
-	if err != nil {
+	c.engine.Rules = versioned(n.rules, version)
+	var aggregates []string
+	if cut {
+		c.log.Info("an earlier look at the tables was cut short; every aggregate is read again")
+		aggregates = n.aggregates()
+	} else if aggregates, err = c.needed(ctx, n, set); err != nil {
 		return err
 	}
 	if len(aggregates) == 0 {
@@ -125,10 +135,29 @@ func (c *capture) adoptRules(ctx context.Context, n recordedRules) error {
 		err = c.resnapshot(ctx, aggregates, n.put(ctx, c.engine))
 	}
 	if err != nil {
-		return fmt.Errorf("bring rule set %d into effect: %w", set.Version+1, err)
+		return fmt.Errorf("bring rule set %d into effect: %w", version, err)
+	}
+	if version == set.Version {
+		return nil
 	}
 	c.log.Info("the rules have changed; they take effect from the next transaction", "rules", c.engine.Rules.Version, "position", wal.LSN(c.owner.Position().End))
 	return nil
+}
+
+// resnapshotCutShort says whether a re-snapshot has begun and not ended. What it
+// has told is as new as the tables were then, and nothing remembers which
+// transactions that were; so it begins anew, whatever the file says now.
+func (c *capture) resnapshotCutShort(ctx context.Context) (bool, error) {
+	last, err := c.owner.Store().LastSnapshot(ctx)
+	return err == nil && last.Number > 0 && last.Running() && last.Kind == outbox.SnapshotRequest, err
+}
+
+// aggregates are all that the rules have.
+func (n recordedRules) aggregates() (all []string) {
+	for _, u := range n.rules.Units() {
+		all = append(all, u.Aggregate)
+	}
+	return all
 }
 
 // needed names the aggregates to be read again for the new rules. Old rules
@@ -137,11 +166,7 @@ func (c *capture) needed(ctx context.Context, n recordedRules, set outbox.RuleSe
 	old, err := n.old(ctx, set)
 	if err != nil {
 		c.log.Warn("the former rules do not fit the tables any more; every aggregate is read again", "rules", set.Version, "error", err)
-		var all []string
-		for _, u := range n.rules.Units() {
-			all = append(all, u.Aggregate)
-		}
-		return all, ctx.Err()
+		return n.aggregates(), ctx.Err()
 	}
 	var list []string
 	for _, r := range translate.Diff(old, n.rules) {

@@ -294,7 +294,8 @@ func (c *capture) finishSnapshot(ctx context.Context, pos outbox.To, at translat
 
 // resnapshot reads aggregates again while the stream stands still, and
 // remembers what the snapshot has seen, so that the stream does not apply it a
-// second time. also, where it is set, runs in the commit that ends it.
+// second time. also runs in the commit that begins it: events that name a rule
+// set never come before the rule set.
 func (c *capture) resnapshot(ctx context.Context, aggregates []string, also func(*outbox.Tx) error) error {
 	last, err := c.owner.Store().LastSnapshot(ctx)
 	if err != nil {
@@ -314,8 +315,10 @@ func (c *capture) resnapshot(ctx context.Context, aggregates []string, also func
 				return err
 			}
 		}
-		number, err = tx.StartSnapshot(ctx, outbox.SnapshotRequest, pos.End)
-		return err
+		if number, err = tx.StartSnapshot(ctx, outbox.SnapshotRequest, pos.End); err != nil {
+			return err
+		}
+		return also(tx)
 	})
 	if err != nil {
 		return err
@@ -330,7 +333,7 @@ func (c *capture) resnapshot(ctx context.Context, aggregates []string, also func
 			return fmt.Errorf("snapshot %d: %w", number, err)
 		}
 	}
-	if err := c.closeResnapshot(ctx, s, aggregates, pos, at, also); err != nil {
+	if err := c.closeResnapshot(ctx, s, aggregates, pos, at); err != nil {
 		return fmt.Errorf("snapshot %d: %w", number, err)
 	}
 	return c.loadAbsorbs(ctx)
@@ -358,7 +361,7 @@ func (c *capture) reread(ctx context.Context, s *wal.Snapshot, u wal.Unit, pos o
 
 // closeResnapshot removes what is gone, keeps what the snapshot has seen for
 // the transactions that were under way, and marks it complete.
-func (c *capture) closeResnapshot(ctx context.Context, s *wal.Snapshot, aggregates []string, pos outbox.To, at translate.SnapshotPoint, also func(*outbox.Tx) error) error {
+func (c *capture) closeResnapshot(ctx context.Context, s *wal.Snapshot, aggregates []string, pos outbox.To, at translate.SnapshotPoint) error {
 	return c.patiently(ctx, pos, func(tx *outbox.Tx) error {
 		for _, a := range aggregates {
 			if err := c.engine.Absent(ctx, tx, a, at, tx.Put); err != nil {
@@ -368,12 +371,6 @@ func (c *capture) closeResnapshot(ctx context.Context, s *wal.Snapshot, aggregat
 				return err
 			}
 		}
-		if err := tx.FinishSnapshot(ctx, at.Number); err != nil {
-			return err
-		}
-		if also != nil {
-			return also(tx)
-		}
-		return nil
+		return tx.FinishSnapshot(ctx, at.Number)
 	})
 }
