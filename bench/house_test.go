@@ -127,7 +127,7 @@ func (f *field) command(h *house, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, e)
 		}
 	}
-	cmd.Env = append(cmd.Env, "BANYAN_SOURCE="+f.source.URL, "BANYAN_STORE="+h.store.URL, "BANYAN_BROKERS="+strings.Join(h.brokers, ","), "BANYAN_LISTEN=")
+	cmd.Env = append(cmd.Env, "BANYAN_SOURCE="+f.source.URL, "BANYAN_STORE="+h.store.URL, "BANYAN_BROKERS="+strings.Join(h.brokers, ","), "BANYAN_LISTEN=127.0.0.1:0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
