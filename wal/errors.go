@@ -84,10 +84,17 @@ func (e *IncarnationError) Error() string {
 type PublicationError struct {
 	Publication string
 	Problems    []string
+	// Later is true where it did fit when the stream was opened: then changes
+	// may be missing already.
+	Later bool
 }
 
 func (e *PublicationError) Error() string {
-	return fmt.Sprintf("publication %q does not fit: %s; run setup again", e.Publication, strings.Join(e.Problems, "; "))
+	out := "run setup again"
+	if e.Later {
+		out = "somebody has changed it while the stream ran, and what was committed since may be missing: run setup again, then cdc repair, which compares with a new snapshot"
+	}
+	return fmt.Sprintf("publication %q does not fit: %s; %s", e.Publication, strings.Join(e.Problems, "; "), out)
 }
 
 // DecodeError says that the stream holds something that cannot be understood.

@@ -42,7 +42,10 @@ type StreamConfig struct {
 	// such as the server's side of a connection of ours that broke. Default
 	// five seconds.
 	ActiveWait time.Duration
-	Log        *slog.Logger // default: nothing is logged
+	// WatchInterval is how often the publication is looked at while the stream
+	// runs: what it has lost is missing without a sign. Default ten seconds.
+	WatchInterval time.Duration
+	Log           *slog.Logger // default: nothing is logged
 }
 
 const (
@@ -92,6 +95,10 @@ type Stream struct {
 	acked      atomic.Uint64
 	ackPending atomic.Bool // the reader knows that acked has moved
 	sender     atomic.Pointer[walsender]
+	// unpublished is why the publication does not fit any more; published has,
+	// by table, the entries that it had at first.
+	unpublished atomic.Pointer[PublicationError]
+	published   map[string]uint32
 
 	mu       sync.Mutex
 	pending  []*Tx
@@ -150,7 +157,12 @@ func Open(ctx context.Context, cfg StreamConfig) (*Stream, error) {
 		cancel()
 		return nil, fmt.Errorf("open the stream of slot %q: %w", cfg.Slot, err)
 	}
-	go s.run(run, w)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.watch(run)
+	}()
+	go s.run(run, w, watched)
 	return s, nil
 }
 
@@ -173,6 +185,9 @@ func (c *StreamConfig) complete() error {
 	}
 	if c.ActiveWait == 0 {
 		c.ActiveWait = 5 * time.Second
+	}
+	if c.WatchInterval == 0 {
+		c.WatchInterval = 10 * time.Second
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

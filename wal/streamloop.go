@@ -10,8 +10,12 @@ import (
 )
 
 // run is the goroutine that owns the connection, for the life of the Stream.
-func (s *Stream) run(ctx context.Context, w *walsender) {
-	defer close(s.done)
+func (s *Stream) run(ctx context.Context, w *walsender, watched <-chan struct{}) {
+	defer func() {
+		s.cancel() // ends the watch
+		<-watched
+		close(s.done)
+	}()
 	for {
 		err := s.receive(ctx, w)
 		s.sender.Store(nil)
@@ -123,6 +127,9 @@ func (s *Stream) explain(ctx context.Context, lsn LSN, err error) error {
 func (s *Stream) upkeep(ctx context.Context, w *walsender) error {
 	for {
 		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.unpublished.Load(); err != nil {
 			return err
 		}
 		now := time.Now()
@@ -349,7 +356,7 @@ func (s *Stream) check(ctx context.Context, first bool) error {
 	if err := slot.usable(conn.Config().Database, LSN(s.acked.Load())); err != nil {
 		return err
 	}
-	if err := checkPublication(ctx, conn, s.cfg.Publication, s.cfg.Capture, first); err != nil {
+	if err := s.checkPublished(ctx, conn, first); err != nil {
 		return err
 	}
 	known, err := readColumnFacts(ctx, conn, s.asm.relations.about(&Table{}))
