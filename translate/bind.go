@@ -15,10 +15,34 @@ type binding struct {
 	from  []int // captured column to column of the wal.Table
 }
 
+// find looks a captured table up by its name, or, where it was renamed before or
+// after the rules were compiled, by its number. It gives nil for a table that is
+// not captured.
+func (r *Rules) find(now *wal.Table) *table {
+	if t := r.tables[now.FullName()]; t != nil {
+		return t
+	}
+	for _, t := range r.list {
+		if now.OID != 0 && t.source.OID == now.OID {
+			return t
+		}
+	}
+	return nil
+}
+
+// Renamed says what the rules call a captured table that has another name in
+// the stream; "" where it has the same, or is not captured.
+func (r *Rules) Renamed(now *wal.Table) string {
+	if t := r.find(now); t != nil && t.name != now.FullName() {
+		return t.name
+	}
+	return ""
+}
+
 // bind finds the captured columns in a table as it is now. It gives nil for a
 // table that is not captured.
 func (r *Rules) bind(now *wal.Table) (*binding, error) {
-	t := r.tables[now.FullName()]
+	t := r.find(now)
 	if t == nil {
 		return nil, nil
 	}
@@ -27,11 +51,11 @@ func (r *Rules) bind(now *wal.Table) (*binding, error) {
 		at := now.Column(name)
 		if at < 0 {
 			return nil, &SchemaError{t.name, name, "the column that the rules name is gone",
-				"take it out of banyan.yaml (tables and aggregates), or put it back, and start again"}
+				"name it in banyan.yaml as it is called now, or take it out (of tables and aggregates), or put it back, and start again"}
 		}
 		if got := typeName(now.Columns[at]); got != t.cols[i].typeName {
 			return nil, &SchemaError{t.name, name, fmt.Sprintf("the type was %s and is now %s", t.cols[i].typeName, got),
-				"start again, so that the rules are checked against the new type; what is stored is re-snapshotted where it must be"}
+				"start again, so that banyan.yaml is checked against the new type and the aggregates with the column are read again"}
 		}
 		b.from[i] = at
 	}

@@ -92,6 +92,9 @@ type Absorb struct {
 	Holds func(key []string) bool
 	// Visible reports whether the snapshot saw the transaction.
 	Visible func(xid uint32) bool
+	// All says that the range is the whole aggregate. A change of a table whose
+	// shape the rules cannot read any more is then absorbed unread.
+	All bool
 }
 
 // SnapshotPoint is where the events of a snapshot stand.
@@ -99,6 +102,9 @@ type SnapshotPoint struct {
 	Number int     // of the snapshot, from 1
 	LSN    wal.LSN // position of the store commit
 	Time   time.Time
+	// Retell makes an event of every aggregate, equal ones too: where the rules
+	// that have told it last can prove nothing any more.
+	Retell bool
 }
 
 // ReleasePoint is where the events of a released chain stand: the position of

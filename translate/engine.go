@@ -67,6 +67,19 @@ func (e *Engine) absorbs(g *target, m *txMeta) string {
 	return ""
 }
 
+// absorbsAll says whether later snapshots have all that a transaction did to a
+// table, whatever the rows.
+func (e *Engine) absorbsAll(t *table, xid uint32) bool {
+	if t == nil || len(t.roles) == 0 || len(t.reaches) > 0 {
+		return false
+	}
+	return !slices.ContainsFunc(t.roles, func(role *utable) bool {
+		return !slices.ContainsFunc(e.Absorbs, func(a Absorb) bool {
+			return a.All && a.Aggregate == role.u.name && a.Visible(xid)
+		})
+	})
+}
+
 // session is one call of the engine: a working set over the past, and the step
 // that is being filled.
 type session struct {
@@ -136,7 +149,7 @@ func (s *session) batch(txs []*wal.Tx) error {
 		made := make([]change, len(changes))
 		for j := range changes {
 			c := &made[len(list)]
-			ok, err := s.read(&changes[j], c)
+			ok, err := s.read(&changes[j], c, tx.XID)
 			if err != nil {
 				return fmt.Errorf("transaction %s: %w", tx.CommitLSN, err)
 			}
@@ -165,8 +178,12 @@ func (s *session) batch(txs []*wal.Tx) error {
 }
 
 // read makes a change of the log's; ok is false for a table that is not captured.
-func (s *session) read(in *wal.Change, out *change) (ok bool, err error) {
+func (s *session) read(in *wal.Change, out *change, xid uint32) (ok bool, err error) {
 	b, err := s.e.bind(in.Table)
+	if t := s.e.Rules.find(in.Table); err != nil && s.e.absorbsAll(t, xid) {
+		s.count(t.name, absorbed)
+		return false, nil
+	}
 	if b == nil || err != nil {
 		return false, err
 	}

@@ -90,6 +90,9 @@ func (l *large) findTruncates() error {
 			continue
 		}
 		b, err := l.s.e.bind(c.Table)
+		if err != nil && l.s.e.absorbsAll(l.s.e.Rules.find(c.Table), l.tx.XID) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -118,7 +121,7 @@ func (l *large) route() (err error) {
 			return err
 		}
 		c := new(change)
-		ok, err := l.s.read(in, c)
+		ok, err := l.s.read(in, c, l.tx.XID)
 		if err != nil {
 			return err
 		}

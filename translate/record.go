@@ -146,7 +146,7 @@ func (s *session) record(a *agg, tables [][]*arow, at SnapshotPoint) error {
 		return s.parkRecorded(a, "recorded", tables, at, fmt.Sprintf("the aggregate is larger than %d MiB", maxAggregate>>20), "split it: fewer children, or fewer columns in its state; then release")
 	}
 	id := event.ID{Source: s.e.Source, Aggregate: a.ref.Aggregate, Key: a.ref.Key, Position: at.position(s.e.Generation)}
-	e, err := s.recorded(a, tables, id)
+	e, err := s.recorded(a, tables, id, at.Retell)
 	if err != nil {
 		return s.parkRecorded(a, "recorded", tables, at, err.Error(), unfit)
 	}
@@ -160,8 +160,8 @@ func (s *session) record(a *agg, tables [][]*arow, at SnapshotPoint) error {
 }
 
 // recorded replaces an aggregate's rows, and gives the event that tells it; nil
-// where its state stays the same.
-func (s *session) recorded(a *agg, tables [][]*arow, id event.ID) (*event.Event, error) {
+// where its state stays the same, unless it is to be told again.
+func (s *session) recorded(a *agg, tables [][]*arow, id event.ID, retell bool) (*event.Event, error) {
 	state, err := appendState(nil, a.u, tables)
 	if err != nil {
 		return nil, err
@@ -172,7 +172,7 @@ func (s *session) recorded(a *agg, tables [][]*arow, id event.ID) (*event.Event,
 		// A stored state that cannot be written (a column that rules name since)
 		// is a different one.
 		old, err := appendState(nil, a.u, was)
-		same = err == nil && string(old) == string(state)
+		same = err == nil && string(old) == string(state) && !retell
 	}
 	var data []byte
 	typ := a.u.recorded

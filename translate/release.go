@@ -163,7 +163,7 @@ func (s *session) releaseSnapshot(a *agg, t *ParkedTx, at ReleasePoint) (reason,
 		if seen.size > maxAggregate {
 			return fmt.Sprintf("the aggregate is larger than %d MiB", maxAggregate>>20), "split it: fewer children, or fewer columns in its state", nil
 		}
-		if e, err = s.recorded(a, seen.tables, id); err != nil {
+		if e, err = s.recorded(a, seen.tables, id, false); err != nil {
 			return err.Error(), unfit, nil
 		}
 	}

@@ -27,6 +27,7 @@ type capture struct {
 	waiting atomic.Pointer[string]     // why nothing moves, for status; nil while it does
 	warned  map[string]*wal.Table      // of added columns, by table
 	absorbs []outbox.SnapshotRange     // of later snapshots, not yet passed
+	retell  map[string]bool            // aggregates of which the snapshot under way tells all
 }
 
 // setStream gives the capture its stream. The HTTP server looks at it too.
@@ -117,10 +118,13 @@ func (c *capture) warnOfColumns(txs []*wal.Tx) {
 		}
 		for i := range changes {
 			t := changes[i].Table
-			if len(t.Uncaptured) == 0 || c.warned[t.FullName()] == t {
+			if c.warned[t.FullName()] == t {
 				continue
 			}
 			c.warned[t.FullName()] = t
+			if name := c.engine.Rules.Renamed(t); name != "" {
+				c.log.Warn("a table has another name than in banyan.yaml; it is read on, but cannot be verified before banyan.yaml has its name", "table", t.FullName(), "rules", name, "lsn", tx.CommitLSN)
+			}
 			for _, name := range c.engine.Rules.Lacks(t.FullName(), t.Uncaptured) {
 				c.log.Warn("a column is neither kept nor left out by the rules; its values are not read", "table", t.FullName(), "column", name, "lsn", tx.CommitLSN)
 			}

@@ -149,6 +149,10 @@ func (c *capture) takeSnapshot(ctx context.Context, slot *wal.Created, at transl
 		return err
 	}
 	at.Time = pos.Time
+	if err := c.retellMisfits(ctx, rules); err != nil {
+		return err
+	}
+	defer func() { c.retell = nil }()
 	if err := c.patiently(ctx, pos, rules.put(ctx, c.engine)); err != nil {
 		return err
 	}
@@ -268,6 +272,7 @@ func (c *capture) recordChunks(ctx context.Context, chunks <-chan chunk, pos out
 }
 
 func (c *capture) record(ctx context.Context, tx *outbox.Tx, part chunk, at translate.SnapshotPoint) error {
+	at.Retell = c.retell[part.aggregate]
 	r, err := c.engine.Recorder(tx, part.aggregate, at, tx.Put)
 	if err != nil {
 		return err
@@ -296,7 +301,7 @@ func (c *capture) finishSnapshot(ctx context.Context, pos outbox.To, at translat
 // remembers what the snapshot has seen, so that the stream does not apply it a
 // second time. also runs in the commit that begins it: events that name a rule
 // set never come before the rule set.
-func (c *capture) resnapshot(ctx context.Context, aggregates []string, also func(*outbox.Tx) error) error {
+func (c *capture) resnapshot(ctx context.Context, aggregates []again, also func(*outbox.Tx) error) error {
 	last, err := c.owner.Store().LastSnapshot(ctx)
 	if err != nil {
 		return err
@@ -325,10 +330,14 @@ func (c *capture) resnapshot(ctx context.Context, aggregates []string, also func
 	}
 	at := translate.SnapshotPoint{Number: number, LSN: wal.LSN(pos.End), Time: pos.Time}
 	c.engine.Snapshot = max(c.engine.Snapshot, number)
+	c.retell = map[string]bool{}
+	defer func() { c.retell = nil }()
 	for _, u := range c.engine.Rules.Units() {
-		if !slices.Contains(aggregates, u.Aggregate) {
+		i := slices.IndexFunc(aggregates, func(a again) bool { return a.aggregate == u.Aggregate })
+		if i < 0 {
 			continue
 		}
+		c.retell[u.Aggregate] = aggregates[i].retell
 		if err := c.reread(ctx, s, u, pos, at); err != nil {
 			return fmt.Errorf("snapshot %d: %w", number, err)
 		}
@@ -361,13 +370,13 @@ func (c *capture) reread(ctx context.Context, s *wal.Snapshot, u wal.Unit, pos o
 
 // closeResnapshot removes what is gone, keeps what the snapshot has seen for
 // the transactions that were under way, and marks it complete.
-func (c *capture) closeResnapshot(ctx context.Context, s *wal.Snapshot, aggregates []string, pos outbox.To, at translate.SnapshotPoint) error {
+func (c *capture) closeResnapshot(ctx context.Context, s *wal.Snapshot, aggregates []again, pos outbox.To, at translate.SnapshotPoint) error {
 	return c.patiently(ctx, pos, func(tx *outbox.Tx) error {
 		for _, a := range aggregates {
-			if err := c.engine.Absent(ctx, tx, a, at, tx.Put); err != nil {
+			if err := c.engine.Absent(ctx, tx, a.aggregate, at, tx.Put); err != nil {
 				return err
 			}
-			if err := tx.RangeDone(ctx, outbox.SnapshotRange{Snapshot: at.Number, Aggregate: a, Visible: s.Seen.String(), EndLSN: uint64(s.LSN)}); err != nil {
+			if err := tx.RangeDone(ctx, outbox.SnapshotRange{Snapshot: at.Number, Aggregate: a.aggregate, Visible: s.Seen.String(), EndLSN: uint64(s.LSN)}); err != nil {
 				return err
 			}
 		}

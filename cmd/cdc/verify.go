@@ -192,7 +192,14 @@ func (a *app) rulesOfStore(ctx context.Context, cfg *translate.Config, store *ou
 		}
 		r, _, err := compileAgainst(cfg, cat, version)
 		if err != nil {
-			return nil, err
+			// Aggregates whose state the tables can still give are proved by them.
+			tables, terr := tablesOf(cfg, cat)
+			if terr != nil {
+				return nil, terr
+			}
+			if r, _ = translate.CompileStates(cfg, tables, version); r == nil {
+				return nil, err
+			}
 		}
 		known[version] = r
 		return r, nil
