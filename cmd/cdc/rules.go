@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"banyan/outbox"
@@ -137,12 +138,18 @@ func (c *capture) adoptRules(ctx context.Context, n recordedRules) error {
 	if err != nil {
 		return err
 	}
-	if set.Digest == n.digest() {
-		c.engine.Rules = versioned(n.rules, set.Version)
-		return nil
+	cut, err := c.resnapshotCutShort(ctx)
+	if err != nil {
+		return err
 	}
-	c.engine.Rules = versioned(n.rules, set.Version+1)
-	list, err := c.needed(ctx, n, set)
+	version := set.Version
+	if set.Digest != n.digest() {
+		version++
+	} else if !cut {
+		return c.patiently(ctx, c.owner.Position(), n.put(ctx, c.engine)) // the topics of keys that park before their first event
+	}
+	c.engine.Rules = versioned(n.rules, version)
+	list, err := c.toRead(ctx, n, set, version, cut)
 	if err != nil {
 		return err
 	}
@@ -152,10 +159,42 @@ func (c *capture) adoptRules(ctx context.Context, n recordedRules) error {
 		err = c.resnapshot(ctx, list, n.put(ctx, c.engine))
 	}
 	if err != nil {
-		return fmt.Errorf("bring rule set %d into effect: %w", set.Version+1, err)
+		return fmt.Errorf("bring rule set %d into effect: %w", version, err)
 	}
-	c.log.Info("the rules have changed; they take effect from the next transaction", "rules", c.engine.Rules.Version, "position", wal.LSN(c.owner.Position().End))
+	if version != set.Version {
+		c.log.Info("the rules have changed; they take effect from the next transaction", "rules", c.engine.Rules.Version, "position", wal.LSN(c.owner.Position().End))
+	}
 	return nil
+}
+
+// resnapshotCutShort says whether a re-snapshot has begun and not ended. What it
+// has told is as new as the tables were then, and nothing remembers which
+// transactions that were; so it begins anew, whatever the file says now.
+func (c *capture) resnapshotCutShort(ctx context.Context) (bool, error) {
+	last, err := c.owner.Store().LastSnapshot(ctx)
+	return err == nil && last.Number > 0 && last.Running() && last.Kind == outbox.SnapshotRequest, err
+}
+
+// toRead names what is to be read again before the rules of this version take
+// effect: what they need, and all of it after a re-snapshot that was cut short.
+// That one had its rule set recorded already, so the one before says what it
+// was for.
+func (c *capture) toRead(ctx context.Context, n recordedRules, set outbox.RuleSet, version int, cut bool) (list []again, err error) {
+	if cut && version == set.Version && version > 1 {
+		if set, err = c.owner.Store().RulesVersion(ctx, version-1); err != nil {
+			return nil, err
+		}
+	}
+	if list, err = c.needed(ctx, n, set); err != nil || !cut {
+		return list, err
+	}
+	c.log.Info("an earlier look at the tables was cut short; every aggregate is read again")
+	for _, u := range n.rules.Units() {
+		if !slices.ContainsFunc(list, func(a again) bool { return a.aggregate == u.Aggregate }) {
+			list = append(list, again{aggregate: u.Aggregate})
+		}
+	}
+	return list, nil
 }
 
 // again is an aggregate to be read again.
