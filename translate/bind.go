@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"banyan/wal"
 )
@@ -59,7 +60,26 @@ func (r *Rules) bind(now *wal.Table) (*binding, error) {
 		}
 		b.from[i] = at
 	}
-	return b, nil
+	return b, t.identified(now)
+}
+
+// identified makes sure that updates and deletes still tell which row they
+// mean: under another replica identity a changed key would come without the
+// old one.
+func (t *table) identified(now *wal.Table) error {
+	known := slices.ContainsFunc(now.Columns, func(c wal.Column) bool { return c.Identity })
+	if !known || now.ReplicaIdentity == 'f' {
+		return nil // without one the database itself refuses them
+	}
+	for _, role := range t.roles {
+		for _, name := range keyNames(role) {
+			if at := now.Column(name); at >= 0 && !now.Columns[at].Identity {
+				return &SchemaError{t.name, name, "it is a key, and no longer in the table's replica identity",
+					"ALTER TABLE ... REPLICA IDENTITY DEFAULT or FULL; changes since then do not tell their rows: then cdc repair"}
+			}
+		}
+	}
+	return nil
 }
 
 // read makes a captured row of a row image. Masks are applied here, at the

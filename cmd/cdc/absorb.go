@@ -32,7 +32,7 @@ func (c *capture) loadAbsorbs(ctx context.Context) error {
 			Aggregate: r.Aggregate,
 			Holds:     func(key []string) bool { return r.N == 0 && r.From == "" || event.JoinKey(key...) == r.From },
 			Visible:   seen.Visible,
-			All:       r.From == "",
+			All:       r.N == 0 && r.From == "",
 		})
 	}
 	return nil

@@ -259,3 +259,24 @@ func TestBrokenURLKeepsItsPassword(t *testing.T) {
 		}
 	}
 }
+
+// Under another replica identity a changed key comes without the old one: the
+// run stops, and nothing is proved of an aggregate that cannot be looked at.
+func TestReplicaIdentityThatLosesTheKeyStops(t *testing.T) {
+	t.Parallel()
+	h := folders(t, newHouse(t, ""))
+	r := h.start()
+	r.await("streaming")
+	h.source.Exec(t, `CREATE UNIQUE INDEX by_title ON folders (title)`)
+	h.source.Exec(t, `ALTER TABLE folders REPLICA IDENTITY USING INDEX by_title`)
+	h.source.Exec(t, `UPDATE folders SET id = 77 WHERE id = 1`)
+	if code := r.end(); code != 1 || !strings.Contains(r.text(), "no longer in the table's replica identity") {
+		t.Errorf("want exit 1 and the reason, got %d:\n%s", code, r.text())
+	}
+	if a := h.must(1, "verify", "--wait", "1s"); !strings.Contains(a.err, "nothing can be proved") {
+		t.Errorf("want a verify that says why it cannot, got %s", a)
+	}
+	h.source.Exec(t, `ALTER TABLE folders REPLICA IDENTITY DEFAULT`)
+	h.must(0, "repair")
+	h.proved()
+}

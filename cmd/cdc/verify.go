@@ -85,7 +85,7 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 		MaxAge:    f.maxAge, Wait: f.wait, Rate: f.rate, Examples: f.examples, Values: f.values,
 		SpillDir: filepath.Join(a.flags.dataDir, "spill"), Log: a.log,
 	}
-	if pc.Rules, err = a.rulesOfStore(ctx, cfg, store); err != nil {
+	if pc.Rules, err = a.rulesOfStore(ctx, cfg, store, st.Rules.Version); err != nil {
 		return err
 	}
 	for _, g := range cfg.Aggregates {
@@ -171,8 +171,9 @@ func (a *app) paintVerdict(v proof.Verdict, text string) string {
 }
 
 // rulesOfStore gives any version of the rules that the store has recorded,
-// compiled against today's tables.
-func (a *app) rulesOfStore(ctx context.Context, cfg *translate.Config, store *outbox.Store) (func(context.Context, int) (proof.Rules, error), error) {
+// compiled against today's tables. The present one must have all its
+// aggregates: one that is left out would not be looked at, and the rest proved.
+func (a *app) rulesOfStore(ctx context.Context, cfg *translate.Config, store *outbox.Store, present int) (func(context.Context, int) (proof.Rules, error), error) {
 	cat, err := a.inspect(ctx, cfg.Source.URL)
 	if err != nil {
 		return nil, err
@@ -197,8 +198,12 @@ func (a *app) rulesOfStore(ctx context.Context, cfg *translate.Config, store *ou
 			if terr != nil {
 				return nil, terr
 			}
-			if r, _ = translate.CompileStates(cfg, tables, version); r == nil {
+			var gone map[string]error
+			if r, gone = translate.CompileStates(cfg, tables, version); r == nil {
 				return nil, err
+			}
+			if version == present && len(gone) > 0 {
+				return nil, answerNo("nothing can be proved: the present rules do not fit today's tables: %w", err)
 			}
 		}
 		known[version] = r
