@@ -134,6 +134,9 @@ func (n recordedRules) put(ctx context.Context, engine *translate.Engine) func(*
 // Where the stored states lack what the new rules name, those aggregates are
 // read again first.
 func (c *capture) adoptRules(ctx context.Context, n recordedRules) error {
+	if err := c.slotAsLeft(ctx); err != nil {
+		return err
+	}
 	set, err := c.owner.Store().CurrentRules(ctx)
 	if err != nil {
 		return err
@@ -163,6 +166,24 @@ func (c *capture) adoptRules(ctx context.Context, n recordedRules) error {
 	}
 	if version != set.Version {
 		c.log.Info("the rules have changed; they take effect from the next transaction", "rules", c.engine.Rules.Version, "position", wal.LSN(c.owner.Position().End))
+	}
+	return nil
+}
+
+// slotAsLeft checks, before anything is written, that the slot can still be
+// read from the stored position: an old copy of the store must not go on.
+func (c *capture) slotAsLeft(ctx context.Context) error {
+	conn, err := wal.Connect(ctx, c.reader.url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	slot, err := wal.SlotInfo(ctx, conn, c.reader.slot)
+	if err != nil {
+		return err
+	}
+	if from := wal.LSN(c.owner.Position().End); slot.Confirmed > from {
+		return &wal.SlotAheadError{Slot: slot.Name, Confirmed: slot.Confirmed, From: from}
 	}
 	return nil
 }

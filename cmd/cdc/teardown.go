@@ -26,7 +26,7 @@ type tornDown struct {
 
 func (a *app) teardownCommand() *cobra.Command {
 	var f ownerFlags
-	var topics bool
+	var topics, force bool
 	cmd := &cobra.Command{
 		Use:   "teardown",
 		Short: "Remove slot, publication, role and store; topics stay unless told",
@@ -41,14 +41,31 @@ name, bytes}], topics, kept}.`,
   cdc teardown --apply --owner postgres://postgres@db/shop
   cdc teardown --apply --topics`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.teardown(c.Context(), f, topics) },
+		RunE: func(c *cobra.Command, _ []string) error { return a.teardown(c.Context(), f, topics, force) },
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&topics, "topics", false, "delete the topics too, with all history")
+	cmd.Flags().BoolVar(&force, "force", false, "also drop a slot that this store has never followed")
 	return cmd
 }
 
-func (a *app) teardown(ctx context.Context, f ownerFlags, topics bool) error {
+// foreignSlot refuses to drop a slot that another store may live on.
+func foreignSlot(ctx context.Context, cfg *translate.Config, store *outbox.Store, conn *pgx.Conn) error {
+	st, err := store.Status(ctx)
+	if err != nil || st.Source == cfg.Source.Name {
+		return err
+	}
+	_, err = wal.SlotInfo(ctx, conn, cfg.Source.Slot)
+	if is[*wal.SlotMissingError](err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return answerNo("slot %q exists, but this store has never followed source %q: another store may live on it; name that one with --store, or give --force. Nothing was removed", cfg.Source.Slot, cfg.Source.Name)
+}
+
+func (a *app) teardown(ctx context.Context, f ownerFlags, topics, force bool) error {
 	cfg, err := a.config()
 	if err != nil {
 		return err
@@ -71,6 +88,11 @@ func (a *app) teardown(ctx context.Context, f ownerFlags, topics bool) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if !force {
+		if err := foreignSlot(ctx, cfg, store, conn); err != nil {
+			return err
+		}
+	}
 	access := f.access(cfg)
 	plan, err := access.Teardown(ctx, conn)
 	if err != nil {
