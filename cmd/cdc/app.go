@@ -21,6 +21,8 @@ type app struct {
 	print  *printer
 	log    *slog.Logger
 	flags  globalFlags
+	// started says that flags and arguments are well and the command runs.
+	started bool
 }
 
 // globalFlags are the flags that every command has.
@@ -44,6 +46,9 @@ func Main(ctx context.Context, args []string, getenv func(string) string, stdout
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if e := (*exitError)(nil); err != nil && !a.started && !errors.As(err, &e) {
+		err = badInput("%w: cdc --help, and --help of each command, tell more", err) // cobra's own complaints
+	}
 	if err != nil && !errors.Is(err, errSilent) {
 		fmt.Fprintln(stderr, "cdc:", redact(err.Error()))
 	}
@@ -93,7 +98,21 @@ Exit codes: 0 done and good; 1 the answer is no (blocked, differs, parked);
 		a.tailCommand(), a.explainCommand(), a.whyNotCommand(), a.statusCommand(), a.verifyCommand(),
 		a.parkedCommand(), a.embeddedCommand(), a.teardownCommand())
 	exactArgs(root)
+	a.noteStart(root)
 	return root
+}
+
+// noteStart makes every command say that it was reached.
+func (a *app) noteStart(c *cobra.Command) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			a.started = true
+			return run(c, args)
+		}
+	}
+	for _, sub := range c.Commands() {
+		a.noteStart(sub)
+	}
 }
 
 // exactArgs makes cobra's own complaints about arguments bad input.
@@ -145,12 +164,15 @@ func (a *app) begin(c *cobra.Command, stdout io.Writer) error {
 
 // redact takes passwords out of whatever is printed as an error.
 func redact(s string) string {
+	s = unreadableURL.ReplaceAllString(s, "cannot parse it")
 	s = passwordInURL.ReplaceAllString(s, "${1}:xxxxx@")
 	s = passwordPart.ReplaceAllString(s, "${1}\"xxxxx\"")
 	return passwordInDSN.ReplaceAllString(s, "${1}xxxxx")
 }
 
 var (
+	// A URL that cannot be read: nobody knows where its password begins or ends.
+	unreadableURL = regexp.MustCompile("(?s)cannot parse `.*`")
 	passwordInURL = regexp.MustCompile(`(postgres(?:ql)?://[^:/?#\s@]+):[^@\s/]*@`)
 	// Of a password that is not percent-encoded, a part is taken for a port.
 	passwordPart  = regexp.MustCompile(`(invalid port |invalid URL escape )"(?:[^"\\]|\\.)*"`)

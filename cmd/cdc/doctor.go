@@ -23,6 +23,8 @@ nothing and needs no more than the right to connect.
 With a banyan.yaml the tables that it names are judged as captured; without
 one every table of the user is looked at as one that might be.
 
+--output json prints {verdict, server, database, role, tables, errors, warnings,
+infos, findings: [{id, severity, object, message, why, fix: [SQL]}], unseen}.
 Exit code 1 means blocked.`,
 		Example: `  cdc doctor --source postgres://me@localhost/shop
   cdc doctor -o json | jq '.findings[] | select(.severity == "error")'`,

@@ -77,7 +77,10 @@ func newHouse(t *testing.T, sql string) *house {
 }
 
 func (h *house) environ() []string {
-	env := []string{"BANYAN_SOURCE=" + h.url, "BANYAN_STORE=" + h.store.URL, "BANYAN_BROKERS=" + strings.Join(h.broker.Addrs, ","), "BANYAN_LISTEN=127.0.0.1:0"}
+	var env []string
+	if h.broker != nil {
+		env = []string{"BANYAN_SOURCE=" + h.url, "BANYAN_STORE=" + h.store.URL, "BANYAN_BROKERS=" + strings.Join(h.broker.Addrs, ","), "BANYAN_LISTEN=127.0.0.1:0"}
+	}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "BANYAN_") && !strings.HasPrefix(e, "PG") {
 			env = append(env, e)

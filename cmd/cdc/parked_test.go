@@ -39,7 +39,7 @@ aggregates:
     state: [id, name]
     events:
       - {type: CustomerRegistered, on: insert}
-      - {type: CustomerRenamed, on: update, when: new.name != old.name}
+      - {type: CustomerRenamed, on: update, when: new.name != old.name, occurred_at: new.updated_at}
       - {type: CustomerLeft, on: delete}
     ignore:
       - {on: update, only: [updated_at], reason: bookkeeping}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,19 @@ import (
 	"banyan/translate"
 	"banyan/wal"
 )
+
+// previewed is one event as `cdc preview --output json` prints it, one per line:
+// it lies in no topic yet.
+type previewed struct {
+	Topic    string          `json:"topic"`
+	ID       string          `json:"id"`
+	Type     string          `json:"type"`
+	Key      string          `json:"key"`
+	Time     time.Time       `json:"time"`
+	Position string          `json:"position"`
+	Rules    int             `json:"rules"`
+	Data     json.RawMessage `json:"data"`
+}
 
 func (a *app) previewCommand() *cobra.Command {
 	var tableName string
@@ -26,8 +40,8 @@ func (a *app) previewCommand() *cobra.Command {
 snapshot would record of them. Below stand the rules, so that one sees which
 changes will give which events. It makes nothing, anywhere.
 
---output json prints one object per line, as cdc tail does, without topic
-positions.`,
+--output json prints one object per line: {topic, id, type, key, time, position,
+rules, data}.`,
 		Example: `  cdc preview --table orders
   cdc preview --table public.customers --limit 3 -o json`,
 		Args: cobra.NoArgs,
@@ -110,7 +124,7 @@ func (a *app) previewUnit(ctx context.Context, engine *translate.Engine, snap *w
 		}
 		for i := range step.Events {
 			e := &step.Events[i]
-			t := tailed{Topic: e.Topic, ID: e.ID.String(), Type: e.Type, Key: e.Key(), Time: e.Time, Position: e.Position.String(), Rules: e.Rules, Data: e.Data}
+			t := previewed{Topic: e.Topic, ID: e.ID.String(), Type: e.Type, Key: e.Key(), Time: e.Time, Position: e.Position.String(), Rules: e.Rules, Data: e.Data}
 			if err := a.print.line(t, func(w io.Writer) { a.writePreview(w, &t) }); err != nil {
 				return err
 			}
@@ -140,7 +154,7 @@ func (a *app) previewUnit(ctx context.Context, engine *translate.Engine, snap *w
 	return nil
 }
 
-func (a *app) writePreview(w io.Writer, t *tailed) {
+func (a *app) writePreview(w io.Writer, t *previewed) {
 	fmt.Fprintf(w, "%s  %s\n", t.Type, a.print.dim(t.ID))
 	var pretty any
 	if json.Unmarshal(t.Data, &pretty) == nil {

@@ -72,7 +72,8 @@ differences as <Aggregate>Recorded, <Aggregate>Corrected and <Aggregate>Removed
 under a new generation. What is equal is not told again.
 
 It drops the slot of that name, if there is one, and ends when all is published;
-then cdc run goes on. The output is that of cdc run.`,
+then cdc run goes on. The output is that of cdc run: with --output json a line
+per stage, as {"stage", "lsn", "url"}.`,
 		Example: `  cdc repair && cdc verify`,
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return a.run(c.Context(), f) },

@@ -17,7 +17,7 @@ import (
 type whyNot struct {
 	Table   string         `json:"table"`
 	Key     string         `json:"key"`
-	Since   time.Time      `json:"since"` // how far back provenance reaches
+	Since   time.Time      `json:"since,omitzero"` // how far back provenance reaches; absent where there is none
 	Changes []whyNotChange `json:"changes"`
 	// Parked names the parked chains that the row's changes wait in.
 	Parked []string `json:"parked"`
@@ -130,16 +130,20 @@ func (a *app) parkedOf(ctx context.Context, store *outbox.Store, r *whyNot) erro
 
 // unknownRow guesses what somebody who asks in vain wants to know.
 func (a *app) unknownRow(ctx context.Context, cfg *translate.Config, store *outbox.Store, r *whyNot) string {
+	since := "since " + r.Since.UTC().Format(time.RFC3339)
+	if r.Since.IsZero() {
+		since = "yet, because no transaction is kept"
+	}
 	for _, g := range cfg.Aggregates {
 		if g.Table != r.Table {
 			continue
 		}
 		states, err := store.States(ctx, []event.Ref{{Aggregate: g.Name, Key: r.Key}})
 		if s, ok := states[event.Ref{Aggregate: g.Name, Key: r.Key}]; err == nil && ok {
-			return fmt.Sprintf("no change of it is known since %s; its state is, as of event %s", r.Since.UTC().Format(time.RFC3339), s.Event)
+			return fmt.Sprintf("no change of it is known %s; its state is, as of event %s", since, s.Event)
 		}
 	}
-	return fmt.Sprintf("no change of this row was seen since %s: it was committed before, has not been read yet (cdc status), was rolled back, or its key is another one", r.Since.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("no change of this row was seen %s: it was committed before, has not been read yet (cdc status), was rolled back, or its key is another one", since)
 }
 
 func (a *app) writeWhyNot(w io.Writer, r *whyNot) {
