@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"banyan/event"
 )
 
@@ -442,6 +444,52 @@ func TestExchangedKeysParkAndAreDiscarded(t *testing.T) {
 	h.must(0, "parked", "discard", "--all")
 	h.work([]string{`UPDATE ranks SET name = 'after'`})
 	h.status(0)
+	h.proved()
+	r.stop()
+}
+
+// A key may be an empty text; what its discard has seen is its own only.
+func TestDiscardOfTheEmptyKeyLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
+	h, name := ruled(t, `CREATE TABLE codes (code text PRIMARY KEY, status text NOT NULL, n int NOT NULL DEFAULT 0); INSERT INTO codes SELECT CASE WHEN i > 0 THEN 'c' || i ELSE '' END, 'new' FROM generate_series(0, 200) i`, `version: 1
+source: {name: NAME}
+tables:
+  public.codes: {columns: [code, status, n]}
+aggregates:
+  Code:
+    table: public.codes
+    key: [code]
+    topic: NAME.codes
+    events: [{type: CodeCounted, on: update, when: new.n != old.n}]
+`)
+	r := h.start()
+	r.await("streaming")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	counted := make(chan error, 1)
+	go func() {
+		conn, err := pgx.Connect(ctx, h.source.URL)
+		for err == nil && ctx.Err() == nil {
+			_, err = conn.Exec(ctx, `UPDATE codes SET n = n + 1 WHERE code > ''`)
+		}
+		if conn != nil {
+			conn.Close(context.WithoutCancel(ctx))
+		}
+		counted <- err
+	}()
+	for range 5 {
+		h.work([]string{`UPDATE codes SET status = status || '!' WHERE code = ''`})
+		h.eventually("the empty key is parked", func() bool { return h.cdc("parked", "list").code == 1 })
+		h.must(0, "parked", "discard", "--all")
+	}
+	cancel()
+	if err := <-counted; err != nil && ctx.Err() == nil {
+		t.Fatal(err)
+	}
+	h.status(0)
+	if list := h.tail(name + ".codes"); len(list) < 200 {
+		t.Errorf("only %d events", len(list))
+	}
 	h.proved()
 	r.stop()
 }
