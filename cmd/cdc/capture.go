@@ -91,21 +91,37 @@ func (c *capture) next(ctx context.Context) (wal.Batch, error) {
 }
 
 // commit stores one batch and the position behind it, in one fenced
-// transaction.
+// transaction. Where it holds a change that stops the run, what was committed
+// before that one is stored all the same: the events are as good as any, and
+// the next start may have other rules.
 func (c *capture) commit(ctx context.Context, batch wal.Batch) error {
-	to := c.owner.Position()
-	to.End, to.Time = uint64(batch.End), batch.EndTime
-	if n := len(batch.Txs); n > 0 {
-		to.Commit = uint64(batch.Txs[n-1].CommitLSN)
-	}
 	c.warnOfColumns(batch.Txs)
-	err := c.patiently(ctx, to, func(tx *outbox.Tx) error {
-		return c.engine.Translate(ctx, tx, batch.Txs, tx.Put)
-	})
+	err := c.store(ctx, batch.Txs, batch.End, batch.EndTime)
+	if (is[*translate.UnknownError](err) || is[*translate.SchemaError](err)) && len(batch.Txs) > 1 {
+		for _, tx := range batch.Txs {
+			if err := c.store(ctx, []*wal.Tx{tx}, tx.EndLSN, tx.CommitTime); err != nil {
+				return err
+			}
+		}
+		err = nil
+	}
 	if err != nil {
-		return fmt.Errorf("store the transactions up to %s: %w", batch.End, err)
+		return err
 	}
 	return c.forgetAbsorbs(ctx)
+}
+
+func (c *capture) store(ctx context.Context, txs []*wal.Tx, end wal.LSN, at time.Time) error {
+	to := c.owner.Position()
+	to.End, to.Time = uint64(end), at
+	if n := len(txs); n > 0 {
+		to.Commit = uint64(txs[n-1].CommitLSN)
+	}
+	err := c.patiently(ctx, to, func(tx *outbox.Tx) error { return c.engine.Translate(ctx, tx, txs, tx.Put) })
+	if err != nil {
+		return fmt.Errorf("store the transactions up to %s: %w", end, err)
+	}
+	return nil
 }
 
 // warnOfColumns tells, once per shape of a table, of columns that somebody has
