@@ -38,6 +38,10 @@ type assembler struct {
 const (
 	bufferLen  = 64 << 10
 	spillChunk = 256 << 10
+	// Small transactions share allocations, and what shares one lives as long
+	// as its neighbours do. A transaction above this many bytes shares nothing,
+	// or hundreds of large ones would be kept by the last that is in use.
+	shareBytes = 4 << 10
 )
 
 // message takes one pgoutput message. It returns a transaction where the
@@ -258,7 +262,10 @@ func (a *assembler) onCommit(body []byte) (*Tx, error) {
 		a.skipping = false
 		return nil, nil
 	}
-	tx := &a.txSlab.take(1)[0]
+	tx := new(Tx)
+	if a.size <= shareBytes {
+		tx = &a.txSlab.take(1)[0]
+	}
 	tx.XID, tx.CommitLSN, tx.EndLSN, tx.CommitTime = a.begin.xid, m.commit, m.end, m.at
 	tx.Len, tx.Bytes = a.len, a.size
 	if a.spill != nil {
@@ -278,12 +285,12 @@ func (a *assembler) decode(tx *Tx) error {
 	if a.len == 0 {
 		return nil
 	}
-	changes := a.changeSlab.take(int(a.len))
-	var own slab[Value]
+	var changes []Change
 	values := &a.valueSlab
-	if a.values > slabLen/2 {
-		own.free = make([]Value, a.values)
-		values = &own
+	if a.size > shareBytes {
+		changes, values = make([]Change, a.len), &slab[Value]{free: make([]Value, a.values)}
+	} else {
+		changes = a.changeSlab.take(int(a.len))
 	}
 	rest := a.buf[a.start:]
 	var err error
@@ -294,6 +301,9 @@ func (a *assembler) decode(tx *Tx) error {
 		}
 	}
 	tx.changes = changes
+	if cap(a.buf) > bufferLen {
+		a.buf = nil // grown for this one
+	}
 	return nil
 }
 

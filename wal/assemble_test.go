@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -360,6 +362,45 @@ func BenchmarkDecode(b *testing.B) {
 				n += int(assemble(b, a, ms).Len)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/row")
+		})
+	}
+}
+
+// A backlog of middling transactions must not be kept in memory as a whole by
+// the one that is in use.
+func TestLargeTransactionsAreFreedOneByOne(t *testing.T) {
+	for _, what := range []struct {
+		name string
+		rows int
+		text string
+	}{{"many rows", 100, strings.Repeat("x", 100)}, {"one wide row", 1, strings.Repeat("x", 1<<20)}} {
+		t.Run(what.name, func(t *testing.T) {
+			a, _ := newAssembler(t.TempDir(), 64<<20, testCapture)
+			if _, err := a.message(relate(1, "a", "id", "secret", "v")); err != nil {
+				t.Fatal(err)
+			}
+			one := func(rows int, text string) *Tx {
+				messages := []message{begin(100, 7)}
+				for range rows {
+					messages = append(messages, message{msgInsert}.u32(1).u8('N').tuple("1", "s", text))
+				}
+				var tx *Tx
+				for _, m := range append(messages, commit(100)) {
+					var err error
+					if tx, err = a.message(m); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return tx
+			}
+			first := weak.Make(&one(what.rows, what.text).changes[0])
+			last := []*Tx{one(1, "small"), one(what.rows, what.text), one(1, "small")}
+			runtime.GC()
+			if first.Value() != nil {
+				t.Error("a transaction that nobody uses is kept by its successors")
+			}
+			runtime.KeepAlive(last)
+			runtime.KeepAlive(a)
 		})
 	}
 }

@@ -114,7 +114,7 @@ func appendTruncate(dst []byte, index int) []byte {
 // freed when none of it is used any more.
 type slab[T any] struct{ free []T }
 
-const slabLen = 1024
+const slabLen = 256
 
 func (s *slab[T]) take(n int) []T {
 	if n > len(s.free) {
