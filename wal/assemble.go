@@ -262,8 +262,10 @@ func (a *assembler) onCommit(body []byte) (*Tx, error) {
 		a.skipping = false
 		return nil, nil
 	}
-	tx := new(Tx)
-	if a.size <= shareBytes {
+	var tx *Tx
+	if a.size > shareBytes {
+		tx = new(Tx)
+	} else {
 		tx = &a.txSlab.take(1)[0]
 	}
 	tx.XID, tx.CommitLSN, tx.EndLSN, tx.CommitTime = a.begin.xid, m.commit, m.end, m.at
