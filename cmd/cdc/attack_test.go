@@ -88,12 +88,12 @@ func TestDiscardOfWhatBelongsToNoAggregate(t *testing.T) {
 	h.source.Exec(t, `INSERT INTO pages VALUES (100, 999)`)
 	h.source.Exec(t, `INSERT INTO scans VALUES (1, 1)`) // no event takes it
 	h.source.Exec(t, `UPDATE folders SET title = 'last' WHERE id = 5`)
-	h.cdc("verify", "--wait", "20s") // waits until all of it has come
+	h.cdc("verify", "--wait", "2m") // waits until all of it has come
 	list := h.must(1, "parked", "list")
 	if !strings.Contains(list.out, "public.scans/") || !strings.Contains(list.out, "Folder/%3F,") {
 		t.Fatalf("want a scan and a page without a note in %s", list)
 	}
-	h.must(0, "parked", "discard", "--all", "--wait", "20s")
+	h.must(0, "parked", "discard", "--all", "--wait", "2m")
 	h.must(0, "parked", "list")
 	h.source.Exec(t, `UPDATE folders SET title = 'after' WHERE id = 5`)
 	h.proved()
@@ -126,7 +126,7 @@ func TestDiscardSeesWhatTheStreamHasBrought(t *testing.T) {
 		held <- err
 	}()
 	h.entries("Folder/1", 2)
-	a := h.cdc("parked", "discard", "Folder/1", "--wait", "30s")
+	a := h.cdc("parked", "discard", "Folder/1", "--wait", "2m")
 	conn, err := pgx.Connect(t.Context(), h.source.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +141,7 @@ func TestDiscardSeesWhatTheStreamHasBrought(t *testing.T) {
 		t.Fatal(err)
 	}
 	if a.code == 1 && strings.Contains(a.err, "open for too long") {
-		h.must(0, "parked", "discard", "Folder/1", "--wait", "30s")
+		h.must(0, "parked", "discard", "Folder/1", "--wait", "2m")
 	} else if a.code != 0 {
 		t.Errorf("want a discard that waits, or says why it cannot, from %s", a)
 	}
@@ -175,12 +175,12 @@ func TestTruncateReachesWhatWasParkedAtBirth(t *testing.T) {
 	h.entries("Folder/50", 1)
 	h.source.Exec(t, `TRUNCATE folders, notes, pages`)
 	h.source.Exec(t, `INSERT INTO folders VALUES (60, 'after')`)
-	h.cdc("verify", "--wait", "20s") // waits until all of it has come
+	h.cdc("verify", "--wait", "2m") // waits until all of it has come
 	r.stop()
 	h.edit(` when: new.title != "odd",`, "")
 	r = h.start()
 	r.await("streaming")
-	h.must(0, "parked", "release", "--all", "--wait", "20s")
+	h.must(0, "parked", "release", "--all", "--wait", "2m")
 	h.proved()
 	r.stop()
 }
@@ -199,7 +199,7 @@ func TestResnapshotRemovesWhatWasParkedAtBirth(t *testing.T) {
 	h.edit(`state: [id, title]`, `state: [id, title, mark]`) // which the store lacks
 	r = h.start()
 	r.await("streaming")
-	h.must(0, "parked", "release", "--all", "--wait", "20s")
+	h.must(0, "parked", "release", "--all", "--wait", "2m")
 	h.proved()
 	r.stop()
 }

@@ -157,7 +157,7 @@ func (h *house) confirmed() (lsn int64) {
 // eventually asks until it is true; there is no signal for what others do.
 func (h *house) eventually(what string, is func() bool) {
 	h.t.Helper()
-	limit := time.After(60 * time.Second)
+	limit := time.After(2 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !is() {

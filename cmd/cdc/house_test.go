@@ -193,7 +193,7 @@ func (r *runner) text() string {
 // await waits for a stage: a line of stdout that begins with word.
 func (r *runner) await(word string) string {
 	r.h.t.Helper()
-	limit := time.After(60 * time.Second)
+	limit := time.After(2 * time.Minute)
 	for {
 		select {
 		case line, ok := <-r.lines:
@@ -205,7 +205,7 @@ func (r *runner) await(word string) string {
 				return line
 			}
 		case <-limit:
-			r.h.t.Fatalf("cdc run did not say %q in a minute:\n%s", word, r.text())
+			r.h.t.Fatalf("cdc run did not say %q in two minutes:\n%s", word, r.text())
 		}
 	}
 }
@@ -227,7 +227,7 @@ func (r *runner) end() int {
 	}()
 	select {
 	case <-r.ended:
-	case <-time.After(60 * time.Second):
+	case <-time.After(2 * time.Minute):
 		r.h.t.Fatalf("cdc run does not end:\n%s", r.text())
 	}
 	return r.cmd.ProcessState.ExitCode()
@@ -245,7 +245,7 @@ func (r *runner) stop() {
 // proved runs verify and wants its best verdict.
 func (h *house) proved() {
 	h.t.Helper()
-	h.must(0, "verify", "--wait", "60s")
+	h.must(0, "verify", "--wait", "2m")
 }
 
 // event is one line of `cdc tail -o json`.

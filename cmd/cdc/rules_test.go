@@ -55,7 +55,7 @@ func TestNewColumnIsReadAgainWhileWritersRun(t *testing.T) {
 	h.setUpAgain()
 	r = h.start()
 	r.await("streaming")
-	h.must(0, "verify", "--wait", "20s") // with the writers
+	h.must(0, "verify", "--wait", "2m") // with the writers
 	for _, what := range []string{"aggregate=Order", "column note of public.orders is new in it", "rules=2"} {
 		if !strings.Contains(r.text(), what) {
 			t.Errorf("the log does not say %q:\n%s", what, r.text())

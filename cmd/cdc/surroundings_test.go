@@ -62,7 +62,7 @@ func TestFullOutboxHoldsTheSourceBack(t *testing.T) {
 		t.Errorf("it goes on filling: %+v", st.Outbox)
 	}
 	h.broker.Start(t)
-	h.must(0, "status", "--wait", "60s")
+	h.must(0, "status", "--wait", "2m")
 	h.proved()
 	if n := len(h.tail(name + ".orders")); n < 40+next-10_000 {
 		t.Errorf("%d events of orders, want %d", n, 40+next-10_000)

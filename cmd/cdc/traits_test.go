@@ -169,7 +169,7 @@ func (h *house) walk(tr *trait) {
 	}
 	h.work(tr.after)
 	h.must(0, "run", "--until-caught-up")
-	h.must(0, "verify", "--wait", "20s")
+	h.must(0, "verify", "--wait", "2m")
 	h.must(0, "status")
 	got := h.types()
 	if len(got) == 0 {
@@ -251,7 +251,7 @@ func TestRoleReadsWhatIsCapturedAndNoMore(t *testing.T) {
 	h.work([]string{`UPDATE customers SET password_hash = 'secret-hash-new', name = 'x' WHERE id = 1`,
 		`INSERT INTO customers (name, password_hash) VALUES ('new', 'secret-hash-born')`, `DELETE FROM customers WHERE name = 'new'`})
 	h.must(0, "run", "--until-caught-up")
-	h.must(0, "verify", "--wait", "20s")
+	h.must(0, "verify", "--wait", "2m")
 	for _, a := range []answer{h.must(0, append([]string{"tail", "--from", "start"}, h.topics()...)...), h.must(0, "why-not", "--table", "customers", "--key", "1")} {
 		if strings.Contains(a.out+a.err, "secret-hash") {
 			t.Errorf("a secret got out: %s", a)
