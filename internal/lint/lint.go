@@ -40,7 +40,7 @@ var Imports = map[string][]string{
 	"outbox":      {"event"},
 	"bus":         {"event"},
 	"contract":    {"event"},
-	"projections": {"event", "money"},
+	"projections": {"event", "money", "token", "expression", "projections"},
 	"pricing":     {"event", "money"},
 	"compare":     {"money"},
 	"gateway":     {"compare"},
