@@ -8,7 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"banyan/internal/figures"
 )
 
 // Render writes a report for people: the verdict first, then why, then the
@@ -46,7 +47,7 @@ func renderAggregates(b *bufio.Writer, r *Report, paint func(Verdict, string) st
 	}
 	g := grid{{"aggregate", "rows", "keys", "proved", "missing", "extra", "different", "parked", "unproven"}}
 	for _, a := range r.Aggregates {
-		g = append(g, []string{a.Aggregate, thousands(a.Rows), thousands(a.Keys), thousands(a.Proved), dash(a.Missing), dash(a.Extra),
+		g = append(g, []string{a.Aggregate, figures.Thousands(a.Rows), figures.Thousands(a.Keys), figures.Thousands(a.Proved), dash(a.Missing), dash(a.Extra),
 			dash(a.Different), dash(a.Parked), dash(a.Unproven)})
 	}
 	fmt.Fprintln(b)
@@ -115,7 +116,7 @@ func renderTopics(b *bufio.Writer, r *Report, paint func(Verdict, string) string
 	}
 	g := grid{{"topic", "partitions", "events", "repeats", "gaps", "other bytes", "foreign", "doubled ids", "disorder", "ahead"}}
 	for _, t := range r.Topics {
-		g = append(g, []string{t.Topic, strconv.Itoa(t.Partitions), thousands(t.Events), dash(t.Repeats), dash(t.Gaps), dash(t.OtherBytes),
+		g = append(g, []string{t.Topic, strconv.Itoa(t.Partitions), figures.Thousands(t.Events), dash(t.Repeats), dash(t.Gaps), dash(t.OtherBytes),
 			dash(t.Foreign), dash(t.DuplicateIDs), dash(t.Disorder), dash(t.Ahead)})
 	}
 	fmt.Fprintln(b)
@@ -138,7 +139,7 @@ func renderAccount(b *bufio.Writer, r *Report) {
 		if !t.Balanced {
 			name += " (does not add up)"
 		}
-		g = append(g, []string{name, thousands(t.Changes), dash(t.Parked), dash(t.Discarded), dash(t.Used), dash(t.Absorbed), dash(t.Ignored)})
+		g = append(g, []string{name, figures.Thousands(t.Changes), dash(t.Parked), dash(t.Discarded), dash(t.Used), dash(t.Absorbed), dash(t.Ignored)})
 	}
 	fmt.Fprintln(b)
 	g.write(b)
@@ -148,25 +149,7 @@ func renderAccount(b *bufio.Writer, r *Report) {
 type grid [][]string
 
 func (g grid) write(b *bufio.Writer) {
-	width := make([]int, len(g[0]))
-	for _, row := range g {
-		for i, s := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(s))
-		}
-	}
-	for _, row := range g {
-		line := "  "
-		for i, s := range row {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(s))
-			if i == 0 {
-				line += s + pad
-			} else {
-				line += "  " + pad + s
-			}
-		}
-		b.WriteString(strings.TrimRight(line, " "))
-		b.WriteByte('\n')
-	}
+	_ = figures.Table(b, "  ", figures.First, g) // b remembers what goes wrong
 }
 
 // said leaves out the columns in which there is nothing to say: it keeps those
@@ -188,14 +171,5 @@ func dash(n int64) string {
 	if n == 0 {
 		return "-"
 	}
-	return thousands(n)
-}
-
-// thousands writes 1234567 as 1,234,567.
-func thousands(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
+	return figures.Thousands(n)
 }
