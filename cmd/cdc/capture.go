@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"banyan/cmd/internal/cli"
 	"banyan/outbox"
 	"banyan/translate"
 	"banyan/wal"
@@ -180,8 +181,8 @@ func (c *capture) patiently(ctx context.Context, to outbox.To, fn func(*outbox.T
 
 // say tells once why nothing moves.
 func (c *capture) say(what string, err error) {
-	text := what + ": " + redact(err.Error())
+	text := what + ": " + cli.Redact(err.Error())
 	if old := c.waiting.Swap(&text); old == nil {
-		c.log.Warn(what, "error", redact(err.Error()))
+		c.log.Warn(what, "error", cli.Redact(err.Error()))
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"banyan/cmd/internal/cli"
 	"banyan/doctor"
 	"banyan/translate"
 )
@@ -34,11 +35,11 @@ Exit code 1 means blocked.`,
 			if err != nil {
 				return err
 			}
-			if err := a.print.result(report, func(w io.Writer) { _ = report.Text(w, a.print.colour) }); err != nil {
+			if err := a.Print.Result(report, func(w io.Writer) { _ = report.Text(w, a.Print.Colour()) }); err != nil {
 				return err
 			}
 			if report.Verdict == doctor.Blocked {
-				return &exitError{exitNo, errSilent}
+				return cli.ErrNo
 			}
 			return nil
 		},
@@ -58,7 +59,7 @@ func (a *app) examine(c *cobra.Command) (doctor.Report, error) {
 		}
 		opts = doctorOptions(cfg)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return doctor.Report{}, badInput("read the configuration: %w", err)
+		return doctor.Report{}, cli.BadInput("read the configuration: %w", err)
 	}
 	cat, err := a.inspect(c.Context(), url)
 	if err != nil {

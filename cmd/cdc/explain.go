@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banyan/bus"
+	"banyan/cmd/internal/cli"
 	"banyan/event"
 	"banyan/outbox"
 	"banyan/translate"
@@ -61,7 +62,7 @@ Exit code 1 where there is no such event.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := event.ParseID(args[0])
 			if err != nil {
-				return badInput("%w", err)
+				return cli.BadInput("%w", err)
 			}
 			return a.withStore(c.Context(), func(cfg *translate.Config, s *outbox.Store) error { return a.explain(c.Context(), cfg, s, id) })
 		},
@@ -70,11 +71,11 @@ Exit code 1 where there is no such event.`,
 
 func (a *app) explain(ctx context.Context, cfg *translate.Config, store *outbox.Store, id event.ID) error {
 	if id.Source != cfg.Source.Name {
-		return badInput("event %s is of source %q, %s is about %q", id, id.Source, cfg.Path, cfg.Source.Name)
+		return cli.BadInput("event %s is of source %q, %s is about %q", id, id.Source, cfg.Path, cfg.Source.Name)
 	}
 	g := cfg.Aggregate(id.Aggregate)
 	if g == nil {
-		return badInput("event %s: %s has no aggregate %q", id, cfg.Path, id.Aggregate)
+		return cli.BadInput("event %s: %s has no aggregate %q", id, cfg.Path, id.Aggregate)
 	}
 	e, place, err := a.findEvent(ctx, cfg, store, g.Topic, id)
 	if err != nil {
@@ -86,12 +87,12 @@ func (a *app) explain(ctx context.Context, cfg *translate.Config, store *outbox.
 		return err
 	}
 	x.RuleText = a.ruleText(ctx, store, &x, id)
-	return a.print.result(x, func(w io.Writer) { a.writeExplained(w, &x, id) })
+	return a.Print.Result(x, func(w io.Writer) { a.writeExplained(w, &x, id) })
 }
 
 // findEvent looks in the topic, and in the outbox for what waits there.
 func (a *app) findEvent(ctx context.Context, cfg *translate.Config, store *outbox.Store, topic string, id event.ID) (event.Event, *recordPlace, error) {
-	cluster, err := a.dialBus(ctx, cfg)
+	cluster, err := kafka(cfg).Dial(ctx)
 	if err != nil {
 		return event.Event{}, nil, err
 	}
@@ -110,7 +111,7 @@ func (a *app) findEvent(ctx context.Context, cfg *translate.Config, store *outbo
 	case inStore:
 		return stored, nil, nil
 	}
-	return e, nil, answerNo("there is no event %s in topic %s: see cdc why-not for a change that made none", id, topic)
+	return e, nil, cli.AnswerNo("there is no event %s in topic %s: see cdc why-not for a change that made none", id, topic)
 }
 
 // searchTopic reads the partition of the key.

@@ -8,7 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"banyan/cmd/internal/cli"
 	"banyan/draft"
+	"banyan/internal/figures"
 	"banyan/translate"
 	"banyan/wal"
 )
@@ -36,10 +38,10 @@ runs as it is; read it, and put in the words of your business.
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if a.flags.source == "" {
-				return badInput("no source: give --source postgres://user@host/database, or BANYAN_SOURCE")
+				return cli.BadInput("no source: give --source postgres://user@host/database, or BANYAN_SOURCE")
 			}
 			if _, err := os.Stat(a.flags.config); err == nil && !force {
-				return badInput("%s exists already: --force overwrites it, --config names another file", a.flags.config)
+				return cli.BadInput("%s exists already: --force overwrites it, --config names another file", a.flags.config)
 			}
 			conn, err := wal.Connect(c.Context(), a.flags.source)
 			if err != nil {
@@ -52,7 +54,7 @@ runs as it is; read it, and put in the words of your business.
 			}
 			text, guesses, err := draft.Write(c.Context(), cat, draft.Samples(conn), draft.Options{Source: name, URL: a.flags.source, Currency: currency})
 			if err != nil {
-				return answerNo("%w", err)
+				return cli.AnswerNo("%w", err)
 			}
 			cfg, err := translate.Load(a.flags.config, text)
 			if err == nil {
@@ -62,12 +64,12 @@ runs as it is; read it, and put in the words of your business.
 				err = fmt.Errorf("the draft does not run as it is, which should not happen: correct these lines: %w", err)
 			}
 			if werr := os.WriteFile(a.flags.config, text, 0o644); werr != nil {
-				return badInput("write the draft: %w", errors.Join(werr, err))
+				return cli.BadInput("write the draft: %w", errors.Join(werr, err))
 			}
 			if err != nil {
-				return answerNo("%w", err)
+				return cli.AnswerNo("%w", err)
 			}
-			return a.print.result(drafted{a.flags.config, guesses}, func(w io.Writer) { a.writeDraft(w, cfg, len(guesses)) })
+			return a.Print.Result(drafted{a.flags.config, guesses}, func(w io.Writer) { a.writeDraft(w, cfg, len(guesses)) })
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "name of the source, the first part of event ids; the database's name where empty")
@@ -82,6 +84,6 @@ func (a *app) writeDraft(w io.Writer, cfg *translate.Config, guesses int) {
 	for _, g := range cfg.Aggregates {
 		rows = append(rows, []string{g.Name, g.Table, g.Topic, fmt.Sprint(len(g.Events))})
 	}
-	table(w, rows)
+	_ = figures.Table(w, "", figures.Numbers, rows)
 	fmt.Fprintln(w, "next: read it; then cdc preview, cdc setup --print-sql, cdc run")
 }

@@ -10,7 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"banyan/cmd/internal/cli"
 	"banyan/event"
+	"banyan/internal/figures"
 	"banyan/outbox"
 	"banyan/translate"
 )
@@ -73,11 +75,11 @@ since, reason, detail}]. Exit code 1 where there are any.`,
 				if chains == nil {
 					chains = []outbox.ParkedChain{}
 				}
-				if err := a.print.result(chains, func(w io.Writer) { writeChains(w, chains, limit) }); err != nil {
+				if err := a.Print.Result(chains, func(w io.Writer) { writeChains(w, chains, limit) }); err != nil {
 					return err
 				}
 				if len(chains) > 0 {
-					return &exitError{exitNo, errSilent}
+					return cli.ErrNo
 				}
 				return nil
 			})
@@ -96,7 +98,7 @@ func writeChains(w io.Writer, chains []outbox.ParkedChain, limit int) {
 	for _, c := range chains {
 		rows = append(rows, []string{c.Aggregate + "/" + c.Key, fmt.Sprint(c.Entries), c.Since.Format(time.RFC3339), c.Reason})
 	}
-	table(w, rows)
+	_ = figures.Table(w, "", figures.Numbers, rows)
 	if len(chains) == limit {
 		fmt.Fprintf(w, "there may be more: --limit\n")
 	}
@@ -107,7 +109,7 @@ func writeChains(w io.Writer, chains []outbox.ParkedChain, limit int) {
 func parseRef(s string) (event.Ref, error) {
 	aggregate, key, ok := strings.Cut(s, "/")
 	if !ok || aggregate == "" || key == "" {
-		return event.Ref{}, badInput("key %q: want Aggregate/key, such as Order/1234", s)
+		return event.Ref{}, cli.BadInput("key %q: want Aggregate/key, such as Order/1234", s)
 	}
 	return event.Ref{Aggregate: aggregate, Key: key}, nil
 }
@@ -138,7 +140,7 @@ func (a *app) parkedShow() *cobra.Command {
 					return err
 				}
 				if len(entries) == 0 {
-					return answerNo("%s/%s is not parked", ref.Aggregate, ref.Key)
+					return cli.AnswerNo("%s/%s is not parked", ref.Aggregate, ref.Key)
 				}
 				var shown []shownEntry
 				for _, e := range entries {
@@ -148,7 +150,7 @@ func (a *app) parkedShow() *cobra.Command {
 					}
 					shown = append(shown, shownEntry{e.Position.String(), e.Since, e.Reason, e.Detail, tx})
 				}
-				return a.print.result(shown, func(w io.Writer) { writeEntries(w, shown) })
+				return a.Print.Result(shown, func(w io.Writer) { writeEntries(w, shown) })
 			})
 		},
 	}
@@ -180,7 +182,7 @@ The running cdc does it between two transactions; the command waits for it.
 parked, 3 where no run works.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if (len(args) == 1) == all {
-				return badInput("name one KEY, or give --all")
+				return cli.BadInput("name one KEY, or give --all")
 			}
 			var ref event.Ref
 			if len(args) == 1 {
@@ -203,7 +205,7 @@ func (a *app) ask(ctx context.Context, s *outbox.Store, kind string, args keyArg
 	if h, err := s.Holder(ctx); err != nil {
 		return err
 	} else if !h.Alive {
-		return &exitError{exitSurroundings, fmt.Errorf("no cdc run works on this source, and only it can %s: start one", kind)}
+		return cli.Failed("no cdc run works on this source, and only it can %s: start one", kind)
 	}
 	id, err := s.Ask(ctx, kind, args)
 	if err != nil {
@@ -220,13 +222,13 @@ func (a *app) ask(ctx context.Context, s *outbox.Store, kind string, args keyArg
 		return err
 	}
 	if q.State == outbox.RequestRefused {
-		return answerNo("%s", q.Error)
+		return cli.AnswerNo("%s", q.Error)
 	}
 	var r keyResult
 	if err := json.Unmarshal(q.Result, &r); err != nil {
 		return fmt.Errorf("read the answer of the run: %w", err)
 	}
-	if err := a.print.result(r, func(w io.Writer) {
+	if err := a.Print.Result(r, func(w io.Writer) {
 		fmt.Fprintf(w, "%d keys flow again; %d transactions were settled\n", r.Keys, r.Entries)
 		for _, s := range r.Stuck {
 			fmt.Fprintln(w, "still parked:", s)
@@ -235,7 +237,7 @@ func (a *app) ask(ctx context.Context, s *outbox.Store, kind string, args keyArg
 		return err
 	}
 	if len(r.Stuck) > 0 {
-		return &exitError{exitNo, errSilent}
+		return cli.ErrNo
 	}
 	return nil
 }

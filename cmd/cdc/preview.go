@@ -12,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"banyan/cmd/internal/cli"
 	"banyan/event"
+	"banyan/internal/figures"
 	"banyan/translate"
 	"banyan/wal"
 )
@@ -88,9 +90,7 @@ func (a *app) preview(ctx context.Context, tableName string, limit int) error {
 			return err
 		}
 	}
-	if !a.print.json {
-		a.previewRules(cfg, full)
-	}
+	a.Print.Text(func(w io.Writer) { writeRules(w, cfg, full) })
 	return nil
 }
 
@@ -108,9 +108,9 @@ func findTable(cfg *translate.Config, name string) (string, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", badInput("table %q is not in %s; there are: %s", name, cfg.Path, strings.Join(all, ", "))
+		return "", cli.BadInput("table %q is not in %s; there are: %s", name, cfg.Path, strings.Join(all, ", "))
 	}
-	return "", badInput("table %q could be %s: give the schema too", name, strings.Join(found, " or "))
+	return "", cli.BadInput("table %q could be %s: give the schema too", name, strings.Join(found, " or "))
 }
 
 func unitHas(t *wal.UnitTable, full string) bool {
@@ -120,12 +120,12 @@ func unitHas(t *wal.UnitTable, full string) bool {
 func (a *app) previewUnit(ctx context.Context, engine *translate.Engine, snap *wal.Snapshot, u wal.Unit, at translate.SnapshotPoint, limit int) error {
 	put := func(_ context.Context, step *event.Step) error {
 		for _, p := range step.Parked {
-			fmt.Fprintf(a.stderr, "%s/%s would be parked: %s; %s\n", p.Aggregate, p.Key, p.Reason, p.Detail)
+			fmt.Fprintf(a.Print.Aside(), "%s/%s would be parked: %s; %s\n", p.Aggregate, p.Key, p.Reason, p.Detail)
 		}
 		for i := range step.Events {
 			e := &step.Events[i]
 			t := previewed{Topic: e.Topic, ID: e.ID.String(), Type: e.Type, Key: e.Key(), Time: e.Time, Position: e.Position.String(), Rules: e.Rules, Data: e.Data}
-			if err := a.print.line(t, func(w io.Writer) { a.writePreview(w, &t) }); err != nil {
+			if err := a.Print.Line(t, func(w io.Writer) { a.writePreview(w, &t) }); err != nil {
 				return err
 			}
 		}
@@ -148,14 +148,14 @@ func (a *app) previewUnit(ctx context.Context, engine *translate.Engine, snap *w
 	if err := r.Close(ctx); err != nil {
 		return err
 	}
-	if seen == 0 && !a.print.json {
-		fmt.Fprintf(a.print.out, "%s: there are no rows\n", u.Aggregate)
+	if seen == 0 {
+		a.Print.Text(func(w io.Writer) { fmt.Fprintf(w, "%s: there are no rows\n", u.Aggregate) })
 	}
 	return nil
 }
 
 func (a *app) writePreview(w io.Writer, t *previewed) {
-	fmt.Fprintf(w, "%s  %s\n", t.Type, a.print.dim(t.ID))
+	fmt.Fprintf(w, "%s  %s\n", t.Type, a.Print.Dim(t.ID))
 	var pretty any
 	if json.Unmarshal(t.Data, &pretty) == nil {
 		if b, err := json.MarshalIndent(json.RawMessage(t.Data), "  ", "  "); err == nil {
@@ -164,8 +164,8 @@ func (a *app) writePreview(w io.Writer, t *previewed) {
 	}
 }
 
-// previewRules says which changes of the table will give which events.
-func (a *app) previewRules(cfg *translate.Config, full string) {
+// writeRules says which changes of the table will give which events.
+func writeRules(w io.Writer, cfg *translate.Config, full string) {
 	rows := [][]string{{"change", "when", "event", "topic"}}
 	for _, g := range cfg.Aggregates {
 		for _, e := range g.Events {
@@ -184,7 +184,7 @@ func (a *app) previewRules(cfg *translate.Config, full string) {
 		}
 	}
 	if len(rows) > 1 {
-		fmt.Fprintln(a.print.out)
-		table(a.print.out, rows)
+		fmt.Fprintln(w)
+		_ = figures.Table(w, "", figures.Numbers, rows)
 	}
 }

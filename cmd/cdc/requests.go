@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"banyan/cmd/internal/cli"
 	"banyan/event"
 	"banyan/outbox"
 	"banyan/translate"
@@ -38,7 +39,7 @@ func (c *capture) serveRequests(ctx context.Context) error {
 	pending, err := c.owner.Requests(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			c.log.Debug("cannot look for requests", "error", redact(err.Error()))
+			c.log.Debug("cannot look for requests", "error", cli.Redact(err.Error()))
 			return nil // the next commit says what is wrong with the store
 		}
 		return ctx.Err()
@@ -47,7 +48,7 @@ func (c *capture) serveRequests(ctx context.Context) error {
 		err := c.serveRequest(ctx, q)
 		if unread, ok := errors.AsType[*unreadError](err); ok && ctx.Err() == nil {
 			// The source's trouble is the stream's to deal with: the run goes on.
-			err = c.refuse(ctx, q, "the source's tables cannot be read now, ask again: "+redact(unread.Error()))
+			err = c.refuse(ctx, q, "the source's tables cannot be read now, ask again: "+cli.Redact(unread.Error()))
 		}
 		if errors.Is(err, outbox.ErrNotFound) {
 			c.log.Info("a request was taken back while it was carried out", "request", q.ID, "kind", q.Kind)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"banyan/cmd/internal/cli"
 	"banyan/outbox"
 	"banyan/translate"
 	"banyan/wal"
@@ -23,10 +24,10 @@ func (a *app) compile(ctx context.Context, cfg *translate.Config) (*wal.Catalog,
 	}
 	rules, warnings, err := compileAgainst(cfg, cat, 1)
 	if err != nil {
-		return nil, nil, badInput("%w", err)
+		return nil, nil, cli.BadInput("%w", err)
 	}
 	for _, w := range warnings {
-		a.log.Warn(w.Error())
+		a.Log.Warn(w.Error())
 	}
 	for _, t := range cat.Tables {
 		var names []string
@@ -34,7 +35,7 @@ func (a *app) compile(ctx context.Context, cfg *translate.Config) (*wal.Catalog,
 			names = append(names, c.Name)
 		}
 		for _, c := range rules.Lacks(t.FullName(), names) {
-			a.log.Warn("a column is neither kept nor left out by the rules; its values are not read", "table", t.FullName(), "column", c)
+			a.Log.Warn("a column is neither kept nor left out by the rules; its values are not read", "table", t.FullName(), "column", c)
 		}
 	}
 	return cat, rules, nil

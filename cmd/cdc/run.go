@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"banyan/bus"
+	"banyan/cmd/internal/cli"
 	"banyan/doctor"
 	"banyan/outbox"
 	"banyan/translate"
@@ -23,7 +24,6 @@ type runFlags struct {
 	repair        bool // accept the source as a new generation
 	listen        string
 	memory        int64
-	cpuProfile    string
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -47,12 +47,9 @@ The health of the run is at /healthz and /readyz, its numbers for Prometheus at
   cdc run --until-caught-up
   cdc run --brokers kafka1:9092,kafka2:9092 --store postgres://banyan@db/banyan --listen 127.0.0.1:9378`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return profiled(f.cpuProfile, func() error { return a.run(c.Context(), f) })
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return a.run(c.Context(), f) },
 	}
-	cmd.Flags().StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile to this `file`")
-	_ = cmd.Flags().MarkHidden("cpuprofile") // of a flag that exists
+	cli.Profiled(cmd)
 	cmd.Flags().BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when all that was committed before the start of streaming is published")
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9378", "address of /healthz, /readyz and /metrics; empty for none")
 	cmd.Flags().Int64Var(&f.memory, "memory", 64<<20, "bytes of transactions to hold in memory; larger ones go to disk")
@@ -90,7 +87,7 @@ type stage struct {
 }
 
 func (a *app) stage(s stage, format string, args ...any) error {
-	return a.print.line(s, func(w io.Writer) { fmt.Fprintf(w, format+"\n", args...) })
+	return a.Print.Line(s, func(w io.Writer) { fmt.Fprintf(w, format+"\n", args...) })
 }
 
 func (a *app) run(ctx context.Context, f runFlags) error {
@@ -108,7 +105,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 	if err := a.servers(ctx, cfg); err != nil {
 		return err
 	}
-	cluster, err := a.dialPatiently(ctx, cfg)
+	cluster, err := kafka(cfg).DialPatiently(ctx, a.Log)
 	if err != nil {
 		return err
 	}
@@ -132,7 +129,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 	r := &running{app: a, cfg: cfg, rules: rules, cluster: cluster, owner: owner, inc: inc, flags: f}
 	err = r.run(ctx)
 	if errors.Is(err, outbox.ErrFenced) {
-		return &exitError{exitSurroundings, fmt.Errorf("another cdc has taken over this source; this one has stopped and written nothing since: %w", err)}
+		return cli.Failed("another cdc has taken over this source; this one has stopped and written nothing since: %w", err)
 	}
 	return err
 }
@@ -158,29 +155,7 @@ func refuseBlocked(r doctor.Report) error {
 			}
 		}
 	}
-	return &exitError{exitNo, errors.Join(errs...)}
-}
-
-// dialPatiently connects to Kafka. A broker that is away is no reason not to
-// start: the store takes the events meanwhile.
-func (a *app) dialPatiently(ctx context.Context, cfg *translate.Config) (*bus.Cluster, error) {
-	wait := 100 * time.Millisecond
-	for told := false; ; {
-		cluster, err := a.dialBus(ctx, cfg)
-		if e, ok := errors.AsType[*bus.Error](err); err == nil || !ok || e.Kind == bus.Permanent {
-			return cluster, err
-		}
-		if !told {
-			a.log.Warn("Kafka does not answer, trying again", "error", err)
-			told = true
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(wait):
-		}
-		wait = min(2*wait, 5*time.Second)
-	}
+	return &cli.Error{Code: cli.CodeNo, Err: errors.Join(errs...)}
 }
 
 // running is one run, once it owns the store.
@@ -208,7 +183,7 @@ func (r *running) run(ctx context.Context) error {
 	}
 	r.relay = &outbox.Relay{
 		Backlog: r.owner, Publisher: r.cluster, Source: r.cfg.Source.Name, Watermarks: r.cfg.Source.Name + ".watermarks",
-		Twin: outbox.LatestTwin, Log: r.log,
+		Twin: outbox.LatestTwin, Log: r.Log,
 	}
 	g, within := errgroup.WithContext(ctx)
 	stop, cancel := context.WithCancelCause(within)
@@ -250,7 +225,7 @@ func (r *running) ensureTopics(ctx context.Context) error {
 	}
 	warnings, err := r.cluster.EnsureTopics(ctx, specs)
 	for _, w := range warnings {
-		r.log.Warn(w)
+		r.Log.Warn(w)
 	}
 	return err
 }
@@ -265,10 +240,10 @@ func (r *running) prepare(ctx context.Context) error {
 		return err
 	}
 	r.capture = &capture{
-		owner: r.owner, log: r.log, warned: map[string]*wal.Table{},
-		reader: &reader{url: r.cfg.Source.URL, slot: r.cfg.Source.Slot, repair: r.flags.repair, print: r.print, log: r.log},
+		owner: r.owner, log: r.Log, warned: map[string]*wal.Table{},
+		reader: &reader{url: r.cfg.Source.URL, slot: r.cfg.Source.Slot, repair: r.flags.repair, print: r.Print, log: r.Log},
 		engine: &translate.Engine{Rules: r.rules, Source: r.cfg.Source.Name, Generation: r.owner.Generation(), Snapshot: last.Number, MaxEvent: bus.MaxRequestBytes - recordHeadroom,
-			SpillDir: filepath.Join(r.app.flags.dataDir, "spill")},
+			SpillDir: filepath.Join(r.app.DataDir, "spill")},
 	}
 	return nil
 }
@@ -333,11 +308,11 @@ func (r *running) captureAll(ctx context.Context) error {
 func (r *running) openStream(ctx context.Context) error {
 	cfg := wal.StreamConfig{
 		URL: r.cfg.Source.URL, Slot: r.cfg.Source.Slot, Publication: r.cfg.Source.Publication, Capture: r.rules.Capture(),
-		From: wal.LSN(r.owner.Position().End), Expect: r.inc, SpillDir: filepath.Join(r.app.flags.dataDir, "spill", "wal"), MemoryLimit: r.flags.memory, Log: r.log,
+		From: wal.LSN(r.owner.Position().End), Expect: r.inc, SpillDir: filepath.Join(r.app.DataDir, "spill", "wal"), MemoryLimit: r.flags.memory, Log: r.Log,
 	}
 	stream, err := wal.Open(ctx, cfg)
 	if busy, ok := errors.AsType[*wal.SlotActiveError](err); ok {
-		r.log.Warn("ending the reader that a predecessor left on the slot", "slot", busy.Slot, "pid", busy.PID)
+		r.Log.Warn("ending the reader that a predecessor left on the slot", "slot", busy.Slot, "pid", busy.PID)
 		if err := endReader(ctx, cfg.URL, cfg.Slot); err != nil {
 			return err
 		}

@@ -2,61 +2,29 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"banyan/cmd/internal/cli"
 	"banyan/wal"
 )
 
 // serve answers /healthz, /readyz and /metrics until ctx is done.
 func (r *running) serve(ctx context.Context) error {
-	if r.flags.listen == "" {
-		<-ctx.Done()
-		return nil
-	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", r.flags.listen)
-	if err != nil {
-		return badInput("--listen %s: %w; choose another address, or --listen '' for none", r.flags.listen, err)
-	}
-	url := "http://" + ln.Addr().String()
-	if err := r.stage(stage{Stage: "listening", URL: url}, "listening on %s (/healthz, /readyz, /metrics)", url); err != nil {
-		return err
-	}
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &metrics{r: r})
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", r.ready)
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	closed := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		closed <- srv.Shutdown(stop)
-	}()
-	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve %s: %w", url, err)
-	}
-	return <-closed
+	return cli.Serve(ctx, r.flags.listen, cli.Health(r.notReady, &metrics{r: r}), func(url string) error {
+		return r.stage(stage{Stage: "listening", URL: url}, "listening on %s (/healthz, /readyz, /metrics)", url)
+	})
 }
 
-// ready says 200 where changes flow from the source to Kafka, else 503 and why.
-func (r *running) ready(w http.ResponseWriter, _ *http.Request) {
-	why := ""
+// notReady says why changes do not flow from the source to Kafka; empty where
+// they do.
+func (r *running) notReady() (why string) {
 	switch st, ok := r.capture.streamStatus(); {
 	case !ok:
 		why = "no stream yet: a snapshot is running"
 	case !st.Connected:
-		why = "the source is away: " + redact(fmt.Sprint(st.Outage))
+		why = "the source is away: " + cli.Redact(fmt.Sprint(st.Outage))
 	}
 	if p := r.relay.Progress(); p.Error != "" {
 		why = "Kafka does not take events: " + p.Error
@@ -64,12 +32,7 @@ func (r *running) ready(w http.ResponseWriter, _ *http.Request) {
 	if s := r.capture.waiting.Load(); s != nil {
 		why = *s
 	}
-	if why != "" {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, why)
-		return
-	}
-	fmt.Fprintln(w, "ready")
+	return why
 }
 
 // metrics reads the numbers of a run at each scrape.

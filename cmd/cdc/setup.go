@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"banyan/cmd/internal/cli"
 	"banyan/translate"
 	"banyan/wal"
 )
@@ -101,11 +102,11 @@ func (a *app) setup(ctx context.Context, f ownerFlags) error {
 	access := f.access(cfg)
 	plan, err := access.Setup(ctx, conn)
 	if err != nil {
-		return answerNo("%w", err)
+		return cli.AnswerNo("%w", err)
 	}
 	if f.apply {
 		if len(plan.Obstacles) > 0 {
-			return answerNo("nothing was changed:\n  %s\nlet the owner run what cdc setup --print-sql prints, or give --owner", strings.Join(plan.Obstacles, "\n  "))
+			return cli.AnswerNo("nothing was changed:\n  %s\nlet the owner run what cdc setup --print-sql prints, or give --owner", strings.Join(plan.Obstacles, "\n  "))
 		}
 		if err := applyPlan(ctx, conn, plan); err != nil {
 			return err
@@ -137,11 +138,11 @@ func (f *ownerFlags) password(ctx context.Context, conn *pgx.Conn, role string) 
 	}
 	b, err := os.ReadFile(f.passwordFile)
 	if err != nil {
-		return badInput("--role-password-file: %w", err)
+		return cli.BadInput("--role-password-file: %w", err)
 	}
 	secret := strings.TrimRight(string(b), "\r\n")
 	if secret == "" || strings.ContainsRune(secret, 0) {
-		return badInput("--role-password-file %s: it is empty, or has a zero byte in it", f.passwordFile)
+		return cli.BadInput("--role-password-file %s: it is empty, or has a zero byte in it", f.passwordFile)
 	}
 	sql := "ALTER ROLE " + pgx.Identifier{role}.Sanitize() + " PASSWORD " + literal(secret)
 	if _, err := conn.Exec(ctx, sql); err != nil {
@@ -163,7 +164,7 @@ func (a *app) printPlan(plan *wal.Plan, role string, applied bool) error {
 	for _, s := range plan.Statements {
 		v.Statements = append(v.Statements, statementJSON(s))
 	}
-	return a.print.result(v, func(w io.Writer) {
+	return a.Print.Result(v, func(w io.Writer) {
 		if len(plan.Statements) == 0 {
 			fmt.Fprintln(w, "-- nothing to do: everything is as it should be")
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"banyan/cmd/internal/cli"
 	"banyan/outbox"
 	"banyan/translate"
 	"banyan/wal"
@@ -22,7 +23,7 @@ type reader struct {
 	slot string
 	// repair accepts the slot that is there as one to be dropped.
 	repair bool
-	print  *printer
+	print  *cli.Printer
 	log    *slog.Logger
 }
 
@@ -105,7 +106,7 @@ func (c *capture) dropLeftover(ctx context.Context, last outbox.Snapshot) error 
 		return err
 	}
 	if !c.reader.repair && (last.Number == 0 || !last.Running()) {
-		return answerNo("replication slot %q exists already, but this store has never made it: another cdc with another store may read it; "+
+		return cli.AnswerNo("replication slot %q exists already, but this store has never made it: another cdc with another store may read it; "+
 			"choose another source.slot, or drop it if nobody does: SELECT pg_drop_replication_slot('%s')", c.reader.slot, c.reader.slot)
 	}
 	c.log.Info("dropping the slot that is there; a new one is made with a new snapshot", "slot", c.reader.slot)
@@ -161,14 +162,14 @@ func (c *capture) takeSnapshot(ctx context.Context, slot *wal.Created, at transl
 		return err
 	}
 	chunks := make(chan chunk, len(readers))
-	m := c.reader.print.meter("snapshot", "aggregates", total)
+	m := c.reader.print.Meter("snapshot", "aggregates", total)
 	g, within := errgroup.WithContext(ctx)
 	g.Go(func() error { return copyTables(within, readers, jobs, chunks) })
 	g.Go(func() error { return c.recordChunks(within, chunks, pos, at, m) })
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("snapshot %d: %w", at.Number, err)
 	}
-	m.end()
+	m.End()
 	return c.finishSnapshot(ctx, pos, at)
 }
 
@@ -178,7 +179,7 @@ func (c *capture) importSnapshots(ctx context.Context, slot *wal.Created) (reade
 		s, err := wal.ImportSnapshot(ctx, c.reader.url, slot)
 		if err != nil {
 			if len(readers) > 0 {
-				c.log.Warn("fewer sessions than wished copy the tables", "sessions", len(readers), "error", redact(err.Error()))
+				c.log.Warn("fewer sessions than wished copy the tables", "sessions", len(readers), "error", cli.Redact(err.Error()))
 				break
 			}
 			return nil, err
@@ -261,12 +262,12 @@ func readChunks(ctx context.Context, s *wal.Snapshot, j job, chunks chan<- chunk
 }
 
 // recordChunks commits what the workers have read; the position stays.
-func (c *capture) recordChunks(ctx context.Context, chunks <-chan chunk, pos outbox.To, at translate.SnapshotPoint, m *meter) error {
+func (c *capture) recordChunks(ctx context.Context, chunks <-chan chunk, pos outbox.To, at translate.SnapshotPoint, m *cli.Meter) error {
 	for part := range chunks {
 		if err := c.patiently(ctx, pos, func(tx *outbox.Tx) error { return c.record(ctx, tx, part, at) }); err != nil {
 			return err
 		}
-		m.add(int64(len(part.trees)))
+		m.Add(int64(len(part.trees)))
 	}
 	return ctx.Err()
 }
@@ -359,8 +360,8 @@ func (c *capture) reread(ctx context.Context, s *wal.Snapshot, u wal.Unit, pos o
 		jobs = append(jobs, job{u, r})
 		total += r.Rows
 	}
-	m := c.reader.print.meter("snapshot of "+u.Aggregate, "aggregates", total)
-	defer m.end()
+	m := c.reader.print.Meter("snapshot of "+u.Aggregate, "aggregates", total)
+	defer m.End()
 	chunks := make(chan chunk, 1)
 	g, within := errgroup.WithContext(ctx)
 	g.Go(func() error { return copyTables(within, []*wal.Snapshot{s}, jobs, chunks) })

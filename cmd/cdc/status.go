@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -10,7 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"banyan/bus"
+	"banyan/cmd/internal/cli"
 	"banyan/event"
+	"banyan/internal/figures"
 	"banyan/outbox"
 	"banyan/proof"
 	"banyan/translate"
@@ -83,7 +84,7 @@ func (a *app) status(ctx context.Context, wait time.Duration) error {
 	late := error(nil)
 	if wait > 0 {
 		late = a.waitWatermark(ctx, cfg, store, wait)
-		if e := (*exitError)(nil); late != nil && (!errors.As(late, &e) || e.code != exitNo) {
+		if late != nil && !cli.SaysNo(late) {
 			return late
 		}
 	}
@@ -93,7 +94,7 @@ func (a *app) status(ctx context.Context, wait time.Duration) error {
 	}
 	a.askSlot(ctx, cfg, &r)
 	a.askWatermark(ctx, cfg, &r)
-	if err := a.print.result(r, func(w io.Writer) { a.writeStatus(w, &r) }); err != nil {
+	if err := a.Print.Result(r, func(w io.Writer) { a.writeStatus(w, &r) }); err != nil {
 		return err
 	}
 	if late != nil {
@@ -101,11 +102,11 @@ func (a *app) status(ctx context.Context, wait time.Duration) error {
 	}
 	for _, t := range r.Tables {
 		if !t.Balanced {
-			return answerNo("the account of %s does not add up: report this", t.Table)
+			return cli.AnswerNo("the account of %s does not add up: report this", t.Table)
 		}
 	}
 	if r.ParkedKeys > 0 {
-		return &exitError{exitNo, errSilent}
+		return cli.ErrNo
 	}
 	return nil
 }
@@ -124,7 +125,7 @@ func (a *app) askSlot(ctx context.Context, cfg *translate.Config, r *statusRepor
 		return wal.SlotInfo(ctx, conn, cfg.Source.Slot)
 	}()
 	if err != nil {
-		r.Problems = append(r.Problems, redact(err.Error()))
+		r.Problems = append(r.Problems, cli.Redact(err.Error()))
 		return
 	}
 	r.Slot = &slotStatus{Name: s.Name, Active: s.ActivePID != 0, Confirmed: s.Confirmed.String(), LagBytes: int64(s.Server) - int64(s.Confirmed),
@@ -135,7 +136,7 @@ func (a *app) askWatermark(ctx context.Context, cfg *translate.Config, r *status
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	w, err := func() (*proof.Mark, error) {
-		cluster, err := a.dialBus(ctx, cfg)
+		cluster, err := kafka(cfg).Dial(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -144,7 +145,7 @@ func (a *app) askWatermark(ctx context.Context, cfg *translate.Config, r *status
 	}()
 	switch {
 	case err != nil:
-		r.Problems = append(r.Problems, redact(err.Error()))
+		r.Problems = append(r.Problems, cli.Redact(err.Error()))
 	case w != nil:
 		r.Watermark = &watermarkStatus{Generation: w.Generation, LSN: wal.LSN(w.LSN).String(), Time: w.Time}
 	}
@@ -170,7 +171,7 @@ func (a *app) waitWatermark(ctx context.Context, cfg *translate.Config, store *o
 	if err != nil {
 		return err
 	}
-	cluster, err := a.dialBus(ctx, cfg)
+	cluster, err := kafka(cfg).Dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -193,9 +194,9 @@ func (a *app) waitWatermark(ctx context.Context, cfg *translate.Config, store *o
 		case <-limit.C:
 			h, err := store.Holder(ctx)
 			if err == nil && !h.Alive {
-				return answerNo("%s is not published after %s: no cdc run works on this source", target, wait)
+				return cli.AnswerNo("%s is not published after %s: no cdc run works on this source", target, wait)
 			}
-			return answerNo("%s is not published after %s", target, wait)
+			return cli.AnswerNo("%s is not published after %s", target, wait)
 		case <-tick.C:
 		}
 	}
@@ -206,9 +207,9 @@ func (a *app) writeStatus(w io.Writer, r *statusReport) {
 		fmt.Fprintln(w, "nothing here yet: cdc run begins")
 		return
 	}
-	owner := a.print.warn("no run works")
+	owner := a.Print.Warn("no run works")
 	if r.Owner.Alive {
-		owner = a.print.good("working") + ": " + r.Owner.String()
+		owner = a.Print.Good("working") + ": " + r.Owner.String()
 	}
 	fmt.Fprintf(w, "source     %s, generation %d; %s\n", r.Source, r.Generation, owner)
 	fmt.Fprintf(w, "position   %s", r.Position.EndLSN)
@@ -217,14 +218,14 @@ func (a *app) writeStatus(w io.Writer, r *statusReport) {
 	}
 	fmt.Fprintln(w)
 	if s := r.Slot; s != nil {
-		fmt.Fprintf(w, "slot       %s: %s behind, holds %s of WAL (%s)\n", s.Name, size(s.LagBytes), size(s.RetainedBytes), s.WALStatus)
+		fmt.Fprintf(w, "slot       %s: %s behind, holds %s of WAL (%s)\n", s.Name, figures.Size(s.LagBytes), figures.Size(s.RetainedBytes), s.WALStatus)
 	}
 	if r.Snapshot != nil && r.Snapshot.Running() {
 		fmt.Fprintf(w, "snapshot   %d is running since %s\n", r.Snapshot.Number, r.Snapshot.Started.Format(time.RFC3339))
 	}
-	fmt.Fprintf(w, "outbox     %s events wait for Kafka; %s of %s", thousands(r.Outbox.Events), size(r.Outbox.Used), size(r.Outbox.Max))
+	fmt.Fprintf(w, "outbox     %s events wait for Kafka; %s of %s", figures.Thousands(r.Outbox.Events), figures.Size(r.Outbox.Used), figures.Size(r.Outbox.Max))
 	if r.Outbox.Full {
-		fmt.Fprint(w, "; "+a.print.bad("full: the source waits"))
+		fmt.Fprint(w, "; "+a.Print.Bad("full: the source waits"))
 	}
 	fmt.Fprintln(w)
 	if m := r.Watermark; m != nil {
@@ -234,10 +235,10 @@ func (a *app) writeStatus(w io.Writer, r *statusReport) {
 		fmt.Fprintf(w, "rules      version %d since %s\n", r.Rules.Version, r.Rules.At.Format(time.RFC3339))
 	}
 	if r.ParkedKeys > 0 {
-		fmt.Fprintf(w, "parked     %s\n", a.print.bad(fmt.Sprintf("%d keys: cdc parked list", r.ParkedKeys)))
+		fmt.Fprintf(w, "parked     %s\n", a.Print.Bad(fmt.Sprintf("%d keys: cdc parked list", r.ParkedKeys)))
 	}
 	for _, p := range r.Problems {
-		fmt.Fprintf(w, "%s    %s\n", a.print.bad("problem"), p)
+		fmt.Fprintf(w, "%s    %s\n", a.Print.Bad("problem"), p)
 	}
 	a.writeAccounts(w, r)
 }
@@ -255,7 +256,7 @@ func (a *app) writeAccounts(w io.Writer, r *statusReport) {
 		sum.Add(c)
 		rows = append(rows, accountRow(t.Table, c))
 	}
-	table(w, append(rows, accountRow("all", sum)))
+	_ = figures.Table(w, "", figures.Numbers, append(rows, accountRow("all", sum)))
 }
 
 func accountRow(name string, c event.Counts) []string {
@@ -263,5 +264,5 @@ func accountRow(name string, c event.Counts) []string {
 	if !c.Balanced() {
 		note = "does not add up"
 	}
-	return []string{name, thousands(c.Changes), thousands(c.Parked), thousands(c.Discarded), thousands(c.Used), thousands(c.Absorbed), thousands(c.Ignored), note}
+	return []string{name, figures.Thousands(c.Changes), figures.Thousands(c.Parked), figures.Thousands(c.Discarded), figures.Thousands(c.Used), figures.Thousands(c.Absorbed), figures.Thousands(c.Ignored), note}
 }

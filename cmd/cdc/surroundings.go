@@ -3,13 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"time"
 
 	"banyan/bus"
-	"banyan/internal/embedded"
+	"banyan/cmd/internal/cli"
 	"banyan/outbox"
 	"banyan/translate"
 	"banyan/wal"
@@ -19,14 +18,14 @@ import (
 func (a *app) config() (*translate.Config, error) {
 	b, err := os.ReadFile(a.flags.config)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, badInput("there is no %s: `cdc init --source postgres://...` writes a first draft, --config names another file", a.flags.config)
+		return nil, cli.BadInput("there is no %s: `cdc init --source postgres://...` writes a first draft, --config names another file", a.flags.config)
 	}
 	if err != nil {
-		return nil, badInput("read the configuration: %w", err)
+		return nil, cli.BadInput("read the configuration: %w", err)
 	}
 	cfg, err := translate.Load(a.flags.config, b)
 	if err != nil {
-		return nil, badInput("%w", err)
+		return nil, cli.BadInput("%w", err)
 	}
 	if a.flags.source != "" {
 		cfg.Source.URL = a.flags.source
@@ -38,7 +37,7 @@ func (a *app) config() (*translate.Config, error) {
 		cfg.Kafka.Brokers = a.flags.brokers
 	}
 	if cfg.Source.URL == "" {
-		return nil, badInput("no source: give --source, BANYAN_SOURCE or source.url in %s", a.flags.config)
+		return nil, cli.BadInput("no source: give --source, BANYAN_SOURCE or source.url in %s", a.flags.config)
 	}
 	return cfg, nil
 }
@@ -55,7 +54,7 @@ func (a *app) sourceURL() (string, error) {
 		}
 		return cfg.Source.URL, nil
 	}
-	return "", badInput("no source: give --source postgres://user@host/database, or BANYAN_SOURCE")
+	return "", cli.BadInput("no source: give --source postgres://user@host/database, or BANYAN_SOURCE")
 }
 
 // inspect reads the catalog of the source.
@@ -73,21 +72,19 @@ func (a *app) inspect(ctx context.Context, url string) (*wal.Catalog, error) {
 // servers makes sure that the embedded servers which the configuration needs
 // are running, and writes their addresses into it.
 func (a *app) servers(ctx context.Context, cfg *translate.Config) error {
-	needStore, needBroker := cfg.Store.URL == "", len(cfg.Kafka.Brokers) == 0
-	if !needStore && !needBroker {
-		return nil
+	store := ""
+	if cfg.Store.URL == "" {
+		store = storeDatabase
 	}
-	state, err := embedded.Start(ctx, embedded.Options{Dir: a.flags.dataDir, Postgres: needStore, Broker: needBroker, Log: a.log})
+	url, brokers, err := a.Servers(ctx, store, len(cfg.Kafka.Brokers) == 0)
 	if err != nil {
-		return fmt.Errorf("start the embedded servers: %w", err)
+		return err
 	}
-	if needStore {
-		if cfg.Store.URL, err = embedded.CreateDatabase(ctx, state, storeDatabase); err != nil {
-			return err
-		}
+	if url != "" {
+		cfg.Store.URL = url
 	}
-	if needBroker {
-		cfg.Kafka.Brokers = state.Broker.Addrs
+	if len(brokers) > 0 {
+		cfg.Kafka.Brokers = brokers
 	}
 	return nil
 }
@@ -98,22 +95,20 @@ const storeDatabase = "banyan"
 func (a *app) openStore(ctx context.Context, cfg *translate.Config) (*outbox.Store, error) {
 	return outbox.Open(ctx, cfg.Store.URL, outbox.Options{
 		MaxBytes: cfg.Store.MaxBytes, TraceAge: cfg.Store.Provenance.Age, TraceBytes: cfg.Store.Provenance.Bytes,
-		Partitions: bus.Partitions, Log: a.log,
+		Partitions: bus.Partitions, Log: a.Log,
 	})
 }
 
-func (a *app) dialBus(ctx context.Context, cfg *translate.Config) (*bus.Cluster, error) {
-	tls, err := bus.LoadTLS(cfg.Kafka.TLS.CA, cfg.Kafka.TLS.Cert, cfg.Kafka.TLS.Key)
-	if err != nil {
-		return nil, badInput("kafka.tls: %w", err)
-	}
-	return bus.Dial(ctx, bus.Config{Brokers: cfg.Kafka.Brokers, TLS: tls, ClientID: "banyan-cdc-" + cfg.Source.Name})
+// kafka is how the configuration says to reach Kafka.
+func kafka(cfg *translate.Config) cli.Kafka {
+	k := cfg.Kafka
+	return cli.Kafka{Brokers: k.Brokers, CA: k.TLS.CA, Cert: k.TLS.Cert, Key: k.TLS.Key, ClientID: "banyan-cdc-" + cfg.Source.Name}
 }
 
 // reachBus connects to Kafka for a command that needs nothing else.
 func (a *app) reachBus(ctx context.Context) (*bus.Cluster, error) {
 	if len(a.flags.brokers) > 0 {
-		return a.dialBus(ctx, &translate.Config{Kafka: translate.KafkaConfig{Brokers: a.flags.brokers}})
+		return kafka(&translate.Config{Kafka: translate.KafkaConfig{Brokers: a.flags.brokers}}).Dial(ctx)
 	}
 	cfg, err := a.config()
 	if err != nil {
@@ -123,5 +118,5 @@ func (a *app) reachBus(ctx context.Context) (*bus.Cluster, error) {
 	if err := a.servers(ctx, cfg); err != nil {
 		return nil, err
 	}
-	return a.dialBus(ctx, cfg)
+	return kafka(cfg).Dial(ctx)
 }

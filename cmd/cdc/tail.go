@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"banyan/bus"
+	"banyan/cmd/internal/cli"
 	"banyan/event"
 )
 
@@ -82,7 +83,7 @@ func (f tailFlags) matcher() (func(*event.Event) bool, error) {
 	for _, w := range f.where {
 		field, value, ok := strings.Cut(w, "=")
 		if !ok || field == "" {
-			return nil, badInput("--where %q: want field=value, such as order_id=17", w)
+			return nil, cli.BadInput("--where %q: want field=value, such as order_id=17", w)
 		}
 		conds = append(conds, cond{field, value})
 	}
@@ -134,12 +135,12 @@ func (a *app) tail(ctx context.Context, topics []string, f tailFlags) error {
 		from = bus.Last
 	default:
 		if from, err = strconv.ParseInt(f.from, 10, 64); err != nil || from < 0 {
-			return badInput("--from %q: want start, end or an offset", f.from)
+			return cli.BadInput("--from %q: want start, end or an offset", f.from)
 		}
 	}
 	follow := f.follow || f.from == "end"
 	if f.sorted && follow {
-		return badInput("--sort needs an end: use it with --from start or an offset, without --follow")
+		return cli.BadInput("--sort needs an end: use it with --from start or an offset, without --follow")
 	}
 	cluster, err := a.reachBus(ctx)
 	if err != nil {
@@ -182,7 +183,7 @@ func tailTopic(ctx context.Context, topic string, read iter.Seq2[event.Record, e
 		}
 		e, err := event.FromRecord(topic, &r)
 		if err != nil {
-			return answerNo("%s, partition %d, offset %d: not one of our events: %w", topic, r.Partition, r.Offset, err)
+			return cli.AnswerNo("%s, partition %d, offset %d: not one of our events: %w", topic, r.Partition, r.Offset, err)
 		}
 		if e.Seq <= last[r.Partition] {
 			continue // a repeat
@@ -206,7 +207,7 @@ func (a *app) printTail(out <-chan tailed, f tailFlags) error {
 	var failed error
 	show := func(t tailed) {
 		if failed == nil {
-			failed = a.print.line(t, func(w io.Writer) { a.writeEvent(w, &t, f.brief) })
+			failed = a.Print.Line(t, func(w io.Writer) { a.writeEvent(w, &t, f.brief) })
 		}
 	}
 	if !f.sorted {
@@ -232,7 +233,7 @@ func (a *app) printTail(out <-chan tailed, f tailFlags) error {
 
 // writeEvent is one event for people.
 func (a *app) writeEvent(w io.Writer, t *tailed, brief bool) {
-	fmt.Fprintf(w, "%s  %-22s %s\n", t.Time.UTC().Format("2006-01-02 15:04:05.000"), t.Type, a.print.dim(t.ID))
+	fmt.Fprintf(w, "%s  %-22s %s\n", t.Time.UTC().Format("2006-01-02 15:04:05.000"), t.Type, a.Print.Dim(t.ID))
 	if brief {
 		return
 	}
@@ -252,5 +253,5 @@ func (a *app) noTopic(ctx context.Context, c *bus.Cluster, topic string, err err
 		}
 		names = append(names, t.Name)
 	}
-	return badInput("there is no topic %q; there are: %s", topic, strings.Join(names, ", "))
+	return cli.BadInput("there is no topic %q; there are: %s", topic, strings.Join(names, ", "))
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"banyan/cmd/internal/cli"
+	"banyan/internal/figures"
 	"banyan/outbox"
 	"banyan/translate"
 	"banyan/wal"
@@ -62,7 +64,7 @@ func foreignSlot(ctx context.Context, cfg *translate.Config, store *outbox.Store
 	if err != nil {
 		return err
 	}
-	return answerNo("slot %q exists, but this store has never followed source %q: another store may live on it; name that one with --store, or give --force. Nothing was removed", cfg.Source.Slot, cfg.Source.Name)
+	return cli.AnswerNo("slot %q exists, but this store has never followed source %q: another store may live on it; name that one with --store, or give --force. Nothing was removed", cfg.Source.Slot, cfg.Source.Name)
 }
 
 func (a *app) teardown(ctx context.Context, f ownerFlags, topics, force bool) error {
@@ -81,7 +83,7 @@ func (a *app) teardown(ctx context.Context, f ownerFlags, topics, force bool) er
 	if h, err := store.Holder(ctx); err != nil {
 		return err
 	} else if h.Alive {
-		return answerNo("a run lives: %s; stop it first. Nothing was removed", h)
+		return cli.AnswerNo("a run lives: %s; stop it first. Nothing was removed", h)
 	}
 	conn, err := f.connect(ctx, cfg)
 	if err != nil {
@@ -116,7 +118,7 @@ func (a *app) teardown(ctx context.Context, f ownerFlags, topics, force bool) er
 			return err
 		}
 	}
-	return a.print.result(result, func(w io.Writer) { writeTornDown(w, result) })
+	return a.Print.Result(result, func(w io.Writer) { writeTornDown(w, result) })
 }
 
 // topicNames are all topics that a run makes.
@@ -143,14 +145,14 @@ func (a *app) removeAll(ctx context.Context, cfg *translate.Config, conn *pgx.Co
 	}
 	if err := store.Drop(ctx); err != nil {
 		if _, alive := errors.AsType[*outbox.LeaseError](err); alive {
-			return answerNo("%w", err)
+			return cli.AnswerNo("%w", err)
 		}
 		return err
 	}
 	if len(topics) == 0 {
 		return nil
 	}
-	cluster, err := a.dialBus(ctx, cfg)
+	cluster, err := kafka(cfg).Dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -174,7 +176,7 @@ func writeTornDown(w io.Writer, r tornDown) {
 		fmt.Fprintf(w, "  note: %s\n", o)
 	}
 	if len(r.Store) > 0 {
-		fmt.Fprintf(w, "%s the store: schema banyan, %d tables, %s\n", verb, len(r.Store)-1, size(r.Store[0].Bytes))
+		fmt.Fprintf(w, "%s the store: schema banyan, %d tables, %s\n", verb, len(r.Store)-1, figures.Size(r.Store[0].Bytes))
 	}
 	if len(r.Topics) > 0 {
 		fmt.Fprintf(w, "%s the topics: %s\n", verb, strings.Join(r.Topics, ", "))

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"banyan/cmd/internal/cli"
 	"banyan/event"
 	"banyan/outbox"
 	"banyan/proof"
@@ -64,7 +64,7 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 		return err
 	}
 	defer store.Close()
-	cluster, err := a.dialBus(ctx, cfg)
+	cluster, err := kafka(cfg).Dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 		return err
 	}
 	if st.Source == "" || st.Rules == nil {
-		return answerNo("there is nothing to prove yet: cdc run has not recorded anything")
+		return cli.AnswerNo("there is nothing to prove yet: cdc run has not recorded anything")
 	}
 	pc := proof.Config{
 		Source: cfg.Source.Name, Generation: st.Generation,
@@ -83,7 +83,7 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 		Watermark: proof.Watermarks(proof.Kafka(cluster), cfg.Source.Name),
 		Counts:    store.Counts,
 		MaxAge:    f.maxAge, Wait: f.wait, Rate: f.rate, Examples: f.examples, Values: f.values,
-		SpillDir: filepath.Join(a.flags.dataDir, "spill"), Log: a.log,
+		SpillDir: filepath.Join(a.DataDir, "spill"), Log: a.Log,
 	}
 	if pc.Rules, err = a.rulesOfStore(ctx, cfg, store, st.Rules.Version); err != nil {
 		return err
@@ -100,18 +100,18 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 	pc.Settled = func(ctx context.Context, mark *proof.Mark, lsn uint64) (bool, error) {
 		return a.settled(ctx, cfg, store, mark, wal.LSN(lsn))
 	}
-	show := a.phases()
-	pc.Progress = show.progress
+	show := a.Print.Phases("verify")
+	pc.Progress = func(p proof.Progress) { show.Set(p.Phase, p.What, p.Done, p.Total) }
 	report, err := proof.Verify(ctx, pc)
-	show.end()
+	show.End()
 	if err != nil {
 		return err
 	}
-	if err := a.print.result(report, func(w io.Writer) { _ = proof.Render(w, report, a.paintVerdict) }); err != nil {
+	if err := a.Print.Result(report, func(w io.Writer) { _ = proof.Render(w, report, a.paintVerdict) }); err != nil {
 		return err
 	}
 	if report.Verdict != proof.Proved {
-		return &exitError{exitNo, errSilent}
+		return cli.ErrNo
 	}
 	return nil
 }
@@ -163,11 +163,11 @@ func appendNew(list []string, s string) []string {
 func (a *app) paintVerdict(v proof.Verdict, text string) string {
 	switch v {
 	case proof.Proved:
-		return a.print.good(text)
+		return a.Print.Good(text)
 	case proof.Differs:
-		return a.print.bad(text)
+		return a.Print.Bad(text)
 	}
-	return a.print.warn(text)
+	return a.Print.Warn(text)
 }
 
 // rulesOfStore gives any version of the rules that the store has recorded,
@@ -203,7 +203,7 @@ func (a *app) rulesOfStore(ctx context.Context, cfg *translate.Config, store *ou
 				return nil, err
 			}
 			if version == present && len(gone) > 0 {
-				return nil, answerNo("nothing can be proved: the present rules do not fit today's tables: %w", err)
+				return nil, cli.AnswerNo("nothing can be proved: the present rules do not fit today's tables: %w", err)
 			}
 		}
 		known[version] = r
@@ -227,36 +227,6 @@ func parkedAt(ctx context.Context, store *outbox.Store) (all []event.ParkedAt, e
 		if len(chains) < page {
 			return all, nil
 		}
-	}
-}
-
-// phases shows the progress of a proof, a meter for each phase.
-type phases struct {
-	a     *app
-	mu    sync.Mutex
-	phase string
-	m     *meter
-}
-
-func (a *app) phases() *phases { return &phases{a: a} }
-
-func (s *phases) progress(p proof.Progress) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.m == nil || s.phase != p.Phase {
-		if s.m != nil {
-			s.m.end()
-		}
-		s.phase, s.m = p.Phase, s.a.print.meter("verify: "+p.Phase, p.What, p.Total)
-	}
-	s.m.set(p.Done, p.Total)
-}
-
-func (s *phases) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.m != nil {
-		s.m.end()
 	}
 }
 

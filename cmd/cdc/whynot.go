@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"banyan/cmd/internal/cli"
 	"banyan/event"
 	"banyan/outbox"
 	"banyan/translate"
@@ -96,11 +97,11 @@ func (a *app) whyNot(ctx context.Context, cfg *translate.Config, store *outbox.S
 	if len(r.Changes) == 0 && len(r.Parked) == 0 {
 		r.Note = a.unknownRow(ctx, cfg, store, &r)
 	}
-	if err := a.print.result(r, func(w io.Writer) { a.writeWhyNot(w, &r) }); err != nil {
+	if err := a.Print.Result(r, func(w io.Writer) { a.writeWhyNot(w, &r) }); err != nil {
 		return err
 	}
 	if len(r.Changes) == 0 && len(r.Parked) == 0 {
-		return &exitError{exitNo, errSilent}
+		return cli.ErrNo
 	}
 	return nil
 }

@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"banyan/bus"
+)
+
+// Kafka is how to reach Kafka, as a configuration has it.
+type Kafka struct {
+	Brokers []string // host:port
+	// CA, Cert and Key are PEM files; all empty is a connection without TLS.
+	CA, Cert, Key string
+	ClientID      string // as the broker's log and quotas name us
+}
+
+// Dial connects. The caller closes the cluster.
+func (k Kafka) Dial(ctx context.Context) (*bus.Cluster, error) {
+	tls, err := bus.LoadTLS(k.CA, k.Cert, k.Key)
+	if err != nil {
+		return nil, BadInput("kafka.tls: %w", err)
+	}
+	return bus.Dial(ctx, bus.Config{Brokers: k.Brokers, TLS: tls, ClientID: k.ClientID})
+}
+
+// DialPatiently connects for a run, to which a broker that is away is no reason
+// not to start: it tries again, and says so once, until ctx ends or the error is
+// one that trying again does not mend. The caller closes the cluster.
+func (k Kafka) DialPatiently(ctx context.Context, log *slog.Logger) (*bus.Cluster, error) {
+	wait := 100 * time.Millisecond
+	for told := false; ; {
+		cluster, err := k.Dial(ctx)
+		if e, ok := errors.AsType[*bus.Error](err); err == nil || !ok || e.Kind == bus.Permanent {
+			return cluster, err
+		}
+		if !told {
+			log.Warn("Kafka does not answer, trying again", "error", err)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 5*time.Second)
+	}
+}
