@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +59,7 @@ func LoadTLS(ca, cert, key string) (*tls.Config, error) {
 // Cluster is a connection to a Kafka cluster. It is safe for concurrent use.
 type Cluster struct {
 	addr      net.Addr
+	brokers   []string
 	names     string // the addresses, for messages
 	transport *kafka.Transport
 	client    *kafka.Client
@@ -95,6 +97,7 @@ func Dial(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	c := &Cluster{
 		addr:      kafka.TCP(cfg.Brokers...),
+		brokers:   slices.Clone(cfg.Brokers),
 		names:     strings.Join(cfg.Brokers, ", "),
 		transport: t,
 		request:   cfg.RequestTimeout,

@@ -109,6 +109,9 @@ func kindOf(err error) Kind {
 	if errors.As(err, &large) {
 		return Permanent
 	}
+	if errors.Is(err, errBatch) {
+		return Permanent // TCP has checked what came: it lies there so
+	}
 	var ranged *OutOfRange
 	if errors.As(err, &ranged) {
 		return Transient // the log has changed since the caller looked at it
@@ -134,7 +137,8 @@ func kindOf(err error) Kind {
 		kafka.TopicAuthorizationFailed, kafka.ClusterAuthorizationFailed, kafka.InvalidTimestamp, kafka.UnsupportedSASLMechanism,
 		kafka.IllegalSASLState, kafka.SASLAuthenticationFailed, kafka.UnsupportedVersion, kafka.InvalidPartitionNumber,
 		kafka.InvalidReplicationFactor, kafka.InvalidReplicaAssignment, kafka.InvalidConfiguration, kafka.InvalidRequest,
-		kafka.UnsupportedForMessageFormat, kafka.PolicyViolation, kafka.SecurityDisabled, kafka.OffsetOutOfRange, kafka.InvalidRecord:
+		kafka.UnsupportedForMessageFormat, kafka.PolicyViolation, kafka.SecurityDisabled, kafka.OffsetOutOfRange, kafka.InvalidRecord,
+		kafka.GroupAuthorizationFailed, kafka.InvalidGroupId, kafka.InvalidSessionTimeout, kafka.InconsistentGroupProtocol:
 		return Permanent
 	}
 	return Transient

@@ -125,77 +125,99 @@ type reader struct {
 	until     int64 // the caller wants what lies before it; 0 where that is open
 	first     int64 // of the log, as last seen
 	end       int64 // of the log, as last seen
-	stalled   int
 	buf       []event.Record
+
+	// patient readers never give up on what may pass, and say why they wait:
+	// nil when they go on. The others have none.
+	patient func(error)
 }
 
 func (r *reader) fail(ctx context.Context, err error) error {
 	return r.c.failAt(ctx, "read", r.topic, r.partition, err)
 }
 
-// step fetches once. No records and no error means that there is nothing yet,
-// or that what there was had been compacted away.
+// step goes on until one fetch went well. No records and no error means that
+// there is nothing yet, or that what there was had been compacted away.
 func (r *reader) step(ctx context.Context) ([]event.Record, error) {
-	for failed := 0; ; {
-		if r.next == First {
-			first, end, err := r.c.Ends(ctx, r.topic, r.partition)
-			if err != nil {
-				return nil, err
-			}
-			r.next, r.first, r.end = first, first, end
-		}
-		res, err := r.c.fetch(ctx, r.topic, r.partition, r.next, fetchWait, fetchBytes)
+	for failed, still := 0, 0; ; {
+		err := r.fetch(ctx)
+		var no *noProgress
 		switch {
-		case errors.Is(err, kafka.OffsetOutOfRange):
-			first, end, err := r.c.Ends(ctx, r.topic, r.partition)
-			if err != nil {
-				return nil, err
+		case err == nil:
+			if r.patient != nil && failed+still > 0 {
+				r.patient(nil)
 			}
-			return nil, r.fail(ctx, &OutOfRange{Offset: r.next, First: first, Next: end})
-		case err != nil:
-			if failed++; ctx.Err() != nil || kindOf(err) == Permanent || failed == errorLimit {
+			return r.buf, nil
+		case ctx.Err() != nil, errors.As(err, new(*OutOfRange)), kindOf(err) == Permanent:
+			return nil, r.fail(ctx, err)
+		case errors.As(err, &no):
+			if still++; r.patient == nil && still == stallLimit {
+				return nil, r.fail(ctx, fmt.Errorf("no progress after %d attempts: %w", still, no.why))
+			}
+			err = no.why
+		default:
+			if failed++; r.patient == nil && failed == errorLimit {
 				return nil, r.fail(ctx, err)
 			}
 			r.c.forget()
-			if err := r.stall(ctx, err); err != nil {
-				return nil, err
-			}
-			continue
 		}
-		r.first, r.end = res.logStart, res.highWatermark
-		before := r.next
-		// The records are handed out; the slice that holds them is used again
-		// only after they were all taken.
-		r.buf, r.next, err = readBatches(res.records, r.partition, r.next, r.buf[:0])
-		if err != nil {
-			return nil, r.fail(ctx, err)
+		if r.patient != nil {
+			r.patient(r.fail(ctx, err))
 		}
-		if r.next == before && r.next < max(r.end, r.until) {
-			// Below the end: a broker that announces records and sends none.
-			// Beyond it: a new leader that has not caught up, or a topic that
-			// was made anew.
-			if err := r.stall(ctx, &OutOfRange{Offset: r.next, First: r.first, Next: r.end}); err != nil {
-				return nil, err
-			}
-			continue
+		wait := time.NewTimer(min(time.Duration(failed+still)*r.c.pause, time.Second))
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return nil, r.fail(ctx, ctx.Err())
+		case <-wait.C:
 		}
-		r.stalled = 0
-		return r.buf, nil
 	}
 }
 
-// stall is the watchdog: it waits a little, and gives up in the end.
-func (r *reader) stall(ctx context.Context, cause error) error {
-	r.stalled++
-	if r.stalled >= stallLimit {
-		return r.fail(ctx, fmt.Errorf("no progress after %d attempts: %w", r.stalled, cause))
+// noProgress is a fetch that went well and brought the reader no further
+// although it should have.
+type noProgress struct{ why *OutOfRange }
+
+func (n *noProgress) Error() string { return n.why.Error() }
+
+// fetch fetches once, into buf. An *OutOfRange is what the log says after a
+// second look.
+func (r *reader) fetch(ctx context.Context) error {
+	if r.next == First {
+		first, end, err := r.c.Ends(ctx, r.topic, r.partition)
+		if err != nil {
+			return err
+		}
+		r.next, r.first, r.end = first, first, end
 	}
-	wait := time.NewTimer(min(time.Duration(r.stalled)*r.c.pause, time.Second))
-	defer wait.Stop()
-	select {
-	case <-ctx.Done():
-		return r.fail(ctx, ctx.Err())
-	case <-wait.C:
-		return nil
+	res, err := r.c.fetch(ctx, r.topic, r.partition, r.next, fetchWait, fetchBytes)
+	if errors.Is(err, kafka.OffsetOutOfRange) {
+		first, end, err := r.c.Ends(ctx, r.topic, r.partition)
+		if err != nil {
+			return err
+		}
+		out := &OutOfRange{Offset: r.next, First: first, Next: end}
+		if first <= r.next && r.next <= end {
+			return &noProgress{out} // the two answers contradict each other; ask again
+		}
+		return out
 	}
+	if err != nil {
+		return err
+	}
+	r.first, r.end = res.logStart, res.highWatermark
+	before := r.next
+	// The records are handed out; the slice that holds them is used again only
+	// after they were all taken, or was taken away meanwhile.
+	r.buf, r.next, err = readBatches(res.records, r.partition, r.next, r.buf[:0])
+	if err != nil {
+		return err
+	}
+	if r.next == before && (r.next < max(r.end, r.until) || r.next > r.end) {
+		// Below the end: a broker that announces records and sends none.
+		// Beyond it: a new leader that has not caught up, or a topic that was
+		// made anew.
+		return &noProgress{&OutOfRange{Offset: r.next, First: r.first, Next: r.end}}
+	}
+	return nil
 }
