@@ -41,23 +41,6 @@ A key is written Aggregate/key, as in cdc parked list.`,
 	return cmd
 }
 
-// withStore opens the store for a command that only looks, or asks.
-func (a *app) withStore(ctx context.Context, do func(*translate.Config, *outbox.Store) error) error {
-	cfg, err := a.config()
-	if err != nil {
-		return err
-	}
-	if err := a.servers(ctx, cfg); err != nil {
-		return err
-	}
-	store, err := a.openStore(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	return do(cfg, store)
-}
-
 func (a *app) parkedList() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{

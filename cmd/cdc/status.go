@@ -62,25 +62,15 @@ requests) with slot, watermark and problems.`,
   cdc status --wait 30s && cdc verify
   cdc status -o json | jq .slot.lag_bytes`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.status(c.Context(), wait) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.withStore(c.Context(), func(cfg *translate.Config, s *outbox.Store) error { return a.status(c.Context(), cfg, s, wait) })
+		},
 	}
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait until what is committed now is published")
 	return cmd
 }
 
-func (a *app) status(ctx context.Context, wait time.Duration) error {
-	cfg, err := a.config()
-	if err != nil {
-		return err
-	}
-	if err := a.servers(ctx, cfg); err != nil {
-		return err
-	}
-	store, err := a.openStore(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
+func (a *app) status(ctx context.Context, cfg *translate.Config, store *outbox.Store, wait time.Duration) error {
 	late := error(nil)
 	if wait > 0 {
 		late = a.waitWatermark(ctx, cfg, store, wait)
@@ -88,10 +78,11 @@ func (a *app) status(ctx context.Context, wait time.Duration) error {
 			return late
 		}
 	}
-	r := statusReport{Problems: []string{}}
-	if r.Status, err = store.Status(ctx); err != nil {
+	st, err := store.Status(ctx)
+	if err != nil {
 		return err
 	}
+	r := statusReport{Status: st, Problems: []string{}}
 	a.askSlot(ctx, cfg, &r)
 	a.askWatermark(ctx, cfg, &r)
 	if err := a.Print.Result(r, func(w io.Writer) { a.writeStatus(w, &r) }); err != nil {

@@ -99,6 +99,24 @@ func (a *app) openStore(ctx context.Context, cfg *translate.Config) (*outbox.Sto
 	})
 }
 
+// withStore reads the configuration and opens the store for a command that does
+// not run: it looks, asks or removes.
+func (a *app) withStore(ctx context.Context, do func(*translate.Config, *outbox.Store) error) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	if err := a.servers(ctx, cfg); err != nil {
+		return err
+	}
+	store, err := a.openStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return do(cfg, store)
+}
+
 // kafka is how the configuration says to reach Kafka.
 func kafka(cfg *translate.Config) cli.Kafka {
 	k := cfg.Kafka

@@ -43,7 +43,11 @@ name, bytes}], topics, kept}.`,
   cdc teardown --apply --owner postgres://postgres@db/shop
   cdc teardown --apply --topics`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.teardown(c.Context(), f, topics, force) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.withStore(c.Context(), func(cfg *translate.Config, s *outbox.Store) error {
+				return a.teardown(c.Context(), cfg, s, f, topics, force)
+			})
+		},
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&topics, "topics", false, "delete the topics too, with all history")
@@ -67,19 +71,7 @@ func foreignSlot(ctx context.Context, cfg *translate.Config, store *outbox.Store
 	return cli.AnswerNo("slot %q exists, but this store has never followed source %q: another store may live on it; name that one with --store, or give --force. Nothing was removed", cfg.Source.Slot, cfg.Source.Name)
 }
 
-func (a *app) teardown(ctx context.Context, f ownerFlags, topics, force bool) error {
-	cfg, err := a.config()
-	if err != nil {
-		return err
-	}
-	if err := a.servers(ctx, cfg); err != nil {
-		return err
-	}
-	store, err := a.openStore(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
+func (a *app) teardown(ctx context.Context, cfg *translate.Config, store *outbox.Store, f ownerFlags, topics, force bool) error {
 	if h, err := store.Holder(ctx); err != nil {
 		return err
 	} else if h.Alive {

@@ -41,7 +41,9 @@ aggregates, account, faults and notProved.`,
   cdc verify --rate 5000 --max-age 1m
   cdc verify -o json | jq '.aggregates[] | select(.missing > 0)'`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.verify(c.Context(), f) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.withStore(c.Context(), func(cfg *translate.Config, s *outbox.Store) error { return a.verify(c.Context(), cfg, s, f) })
+		},
 	}
 	cmd.Flags().DurationVar(&f.wait, "wait", time.Minute, "how long to wait for the topics to reach the snapshot")
 	cmd.Flags().DurationVar(&f.maxAge, "max-age", 5*time.Minute, "how long one snapshot of the source may be held")
@@ -51,19 +53,7 @@ aggregates, account, faults and notProved.`,
 	return cmd
 }
 
-func (a *app) verify(ctx context.Context, f verifyFlags) error {
-	cfg, err := a.config()
-	if err != nil {
-		return err
-	}
-	if err := a.servers(ctx, cfg); err != nil {
-		return err
-	}
-	store, err := a.openStore(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
+func (a *app) verify(ctx context.Context, cfg *translate.Config, store *outbox.Store, f verifyFlags) error {
 	cluster, err := kafka(cfg).Dial(ctx)
 	if err != nil {
 		return err
