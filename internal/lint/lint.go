@@ -51,6 +51,8 @@ var Imports = map[string][]string{
 	"bench":       {"*"},
 	"scenarios":   {"internal/embedded", "internal/pgurl"},
 
+	"projections/projectiontest": {"event", "money", "outbox", "projections"},
+
 	"internal/embedded":  nil,
 	"internal/figures":   nil,
 	"internal/pgurl":     nil,
@@ -68,7 +70,7 @@ var Homes = map[string][]string{
 	"github.com/labstack/echo":      {"cmd/legacy-shop"},
 	"github.com/spf13/cobra":        {"cmd"},
 	"github.com/expr-lang/expr":     {"translate"},
-	"github.com/google/go-cmp":      {"compare"},
+	"github.com/google/go-cmp":      {"compare", "projections/projectiontest"},
 	"github.com/prometheus":         {"cmd"},
 	"github.com/ulikunitz/xz":       {"internal/embedded"},
 	"go.uber.org/goleak":            {},
