@@ -39,6 +39,7 @@ var Imports = map[string][]string{
 	"translate":   {"wal", "event", "money"},
 	"outbox":      {"event"},
 	"bus":         {"event"},
+	"token":       {"event"},
 	"contract":    {"event"},
 	"projections": {"event", "money", "token", "expression", "projections"},
 	"pricing":     {"event", "money"},
