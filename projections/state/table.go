@@ -59,7 +59,8 @@ type Retention struct {
 type Row []any
 
 // Key is the primary key of a row in one string: injective for each table, and
-// in an order that is the same everywhere. Table.KeyOf and Table.Key make it.
+// in an order that is the same everywhere and that of ORDER BY on its columns.
+// Shape.KeyOf and Shape.Key make it; Rows.Key too.
 type Key string
 
 // Rows are the rows of one table, by key.
@@ -71,6 +72,8 @@ type Rows interface {
 	Put(row Row) error
 	// Delete removes the row, if there is one.
 	Delete(k Key) error
+	// Key makes a key of the values of the key columns, in their order.
+	Key(values ...any) (Key, error)
 }
 
 // Space is the rows of all tables of one version of a projection. It belongs to
