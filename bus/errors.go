@@ -87,7 +87,7 @@ func (c *Cluster) failAt(ctx context.Context, op, topic string, partition int, e
 		return fmt.Errorf("%s: %w", op, context.Cause(ctx))
 	}
 	e := &Error{Op: op, Topic: topic, Partition: partition, Kind: kindOf(err), Err: err}
-	if unreachable(err) {
+	if unreachable(err) && !errors.Is(err, ErrUnreachable) {
 		hint := ""
 		if c.transport.TLS != nil && errors.Is(err, context.DeadlineExceeded) {
 			hint = " (does it speak TLS?)"
@@ -95,6 +95,17 @@ func (c *Cluster) failAt(ctx context.Context, op, topic string, partition int, e
 		e.Err = fmt.Errorf("%w at %s%s: %w", ErrUnreachable, c.names, hint, err)
 	}
 	return e
+}
+
+// reason looks behind the error with which kafka-go says that it knows no such
+// topic: it knows none at all while it reaches no broker.
+func (c *Cluster) reason(ctx context.Context, err error) error {
+	if errors.Is(err, protocol.ErrNoTopic) {
+		if _, lost := c.metadata(ctx); lost != nil && ctx.Err() == nil {
+			return lost
+		}
+	}
+	return err
 }
 
 // unreachable reports that no connection came about.

@@ -21,6 +21,13 @@ type GroupConfig struct {
 	ID       string
 	Topics   []string
 	Balancer Balancer
+	// Instance names this process among the members, as a pod's name does: the
+	// same after a restart, another one in every process that runs beside it.
+	// A member of that name that is still in the group when this one joins is
+	// taken for its former life, which was killed, and signed off, so that
+	// nobody waits until its session is over. Where it does live it joins anew.
+	// Empty signs off nobody.
+	Instance string
 
 	// SessionTimeout is after how long without a sign of life a member is
 	// taken for dead; 10 s where zero. Brokers want at least 6 s.
@@ -102,6 +109,7 @@ func (c *Cluster) JoinGroup(ctx context.Context, cfg GroupConfig, work func(ctx 
 	cut, cutOff := context.WithCancel(context.Background())
 	defer cutOff()
 	m := &member{c: c, op: op, cfg: cfg, counts: counts, work: work, cutOff: cutOff}
+	m.succeed(ctx)
 	if m.group, err = kafka.NewConsumerGroup(m.kafkaConfig(cut)); err != nil {
 		end(nil)
 		return &Error{Op: op, Partition: -1, Kind: Permanent, Err: err}
@@ -118,7 +126,7 @@ func (c *Cluster) JoinGroup(ctx context.Context, cfg GroupConfig, work func(ctx 
 		err = &Error{Op: op, Topic: changed.Topic, Partition: -1, Kind: Permanent, Err: changed}
 	}
 	end(nil)
-	m.gone.Wait()
+	m.lost.Wait()
 	m.leave()
 	aside.Wait()
 	return err
@@ -187,7 +195,9 @@ type member struct {
 	cutOff context.CancelFunc // breaks the group's connections
 	held   atomic.Bool        // owns something, or did when it was last asked
 	id     string             // in the last generation; "" where kafka-go has left it
-	gone   sync.WaitGroup     // of ids that kafka-go has dropped
+
+	lost     sync.WaitGroup     // signs off an id that kafka-go has dropped,
+	regained context.CancelFunc // until there is another one; nil where none was lost
 }
 
 // serve goes through the generations.
@@ -212,6 +222,10 @@ func (m *member) serve(ctx context.Context) error {
 			return err
 		}
 		m.id = gen.MemberID
+		if m.regained != nil {
+			m.regained()
+			m.regained = nil
+		}
 		m.held.Store(len(parts) > 0)
 		m.cfg.Stalled(nil)
 		log.Info("a generation begins", "generation", gen.ID, "partitions", parts)
@@ -233,7 +247,9 @@ func (m *member) missed(ctx context.Context, err error) error {
 	// waits for until the session is over.
 	if id := m.id; id != "" && !errors.Is(err, kafka.RebalanceInProgress) {
 		m.id = ""
-		m.gone.Go(func() { m.signOff(ctx, id) })
+		within, cancel := context.WithCancel(ctx)
+		m.regained = cancel
+		m.lost.Go(func() { m.keepSigningOff(within, id) })
 	}
 	return nil
 }

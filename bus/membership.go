@@ -36,11 +36,43 @@ func (m *member) kafkaConfig(cut context.Context) kafka.ConsumerGroupConfig {
 		// still time to find another one.
 		Timeout: m.cfg.SessionTimeout / 2,
 		Dialer: &kafka.Dialer{
-			ClientID: m.c.transport.ClientID, Timeout: m.c.transport.DialTimeout, TLS: m.c.transport.TLS,
+			ClientID: m.clientID(), Timeout: m.c.transport.DialTimeout, TLS: m.c.transport.TLS,
 			DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
 				return dialLine(ctx, cut, network, address)
 			},
 		},
+	}
+}
+
+// clientID is what the coordinator knows this member by; it draws the member's
+// id itself.
+func (m *member) clientID() string {
+	if m.cfg.Instance == "" {
+		return m.c.transport.ClientID
+	}
+	return m.c.transport.ClientID + "/" + m.cfg.Instance
+}
+
+// succeed signs off what was left of this instance by a former process.
+func (m *member) succeed(ctx context.Context) {
+	if m.cfg.Instance == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.SessionTimeout/2)
+	defer cancel()
+	res, err := m.c.client.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{Addr: m.c.addr, GroupIDs: []string{m.cfg.ID}})
+	if err != nil {
+		m.cfg.Log.Debug("look for a former life in the group", "group", m.cfg.ID, "error", err)
+		return
+	}
+	for _, g := range res.Groups {
+		for _, old := range g.Members {
+			if old.ClientID != m.clientID() {
+				continue
+			}
+			err := m.signOff(ctx, old.MemberID)
+			m.cfg.Log.Info("signed off the former life of this instance", "group", m.cfg.ID, "member", old.MemberID, "error", err)
+		}
 	}
 }
 
@@ -88,36 +120,47 @@ func (m *member) leave() {
 	if m.id != "" {
 		ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
 		defer cancel()
-		m.signOff(ctx, m.id)
+		if err := m.signOff(ctx, m.id); err != nil {
+			m.cfg.Log.Debug("leave a group", "group", m.cfg.ID, "member", m.id, "error", err)
+		}
 	}
 }
 
 // signOff tells the coordinator that a member is gone, so that nobody waits for
-// it. After the session timeout the coordinator knows by itself.
-func (m *member) signOff(ctx context.Context, id string) {
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.SessionTimeout)
-	defer cancel()
+// it until its session is over.
+func (m *member) signOff(ctx context.Context, id string) error {
+	res, err := m.c.client.LeaveGroup(ctx, &kafka.LeaveGroupRequest{
+		Addr: m.c.addr, GroupID: m.cfg.ID, Members: []kafka.LeaveGroupRequestMember{{ID: id}},
+	})
+	if err == nil {
+		err = res.Error
+		for _, r := range res.Members {
+			err = errors.Join(err, r.Error)
+		}
+	}
+	if errors.Is(err, kafka.UnknownMemberId) {
+		return nil
+	}
+	return err
+}
+
+// keepSigningOff does it until ctx is done. A coordinator that goes down agrees
+// to anything, and the members that it had written down are back when it is.
+func (m *member) keepSigningOff(ctx context.Context, id string) {
+	again := time.NewTicker(rejoinPause)
+	defer again.Stop()
 	for {
-		res, err := m.c.client.LeaveGroup(ctx, &kafka.LeaveGroupRequest{
-			Addr: m.c.addr, GroupID: m.cfg.ID, Members: []kafka.LeaveGroupRequestMember{{ID: id}},
-		})
-		if err == nil {
-			err = res.Error
-			for _, r := range res.Members {
-				err = errors.Join(err, r.Error)
-			}
+		within, cancel := context.WithTimeout(ctx, m.cfg.SessionTimeout)
+		err := m.signOff(within, id)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			m.cfg.Log.Debug("sign off a lost member", "group", m.cfg.ID, "member", id, "error", err)
+			m.c.forget()
 		}
-		if err == nil || errors.Is(err, kafka.UnknownMemberId) || kindOf(err) == Permanent {
-			return
-		}
-		m.cfg.Log.Debug("sign off a lost member", "group", m.cfg.ID, "member", id, "error", err)
-		m.c.forget()
-		retry := time.NewTimer(rejoinPause)
 		select {
 		case <-ctx.Done():
-			retry.Stop()
 			return
-		case <-retry.C:
+		case <-again.C:
 		}
 	}
 }

@@ -70,6 +70,7 @@ func (c *Cluster) Produce(ctx context.Context, topic string, partition int, reco
 		// connection or the same old leader.
 		if kindOf(err) != Permanent {
 			c.forget()
+			err = c.reason(ctx, err)
 		}
 		var timed interface{ Timeout() bool }
 		if ctx.Err() == nil && errors.As(err, &timed) && timed.Timeout() && kindOf(err) == Unknown {

@@ -160,6 +160,7 @@ func (r *reader) step(ctx context.Context) ([]event.Record, error) {
 				return nil, r.fail(ctx, err)
 			}
 			r.c.forget()
+			err = r.c.reason(ctx, err)
 		}
 		if r.patient != nil {
 			r.patient(r.fail(ctx, err))

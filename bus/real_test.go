@@ -50,6 +50,7 @@ func TestRealCompaction(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkCompacted(t, c, "t.latest", want)
+		checkTailCompacted(t, c, "t.latest", want)
 		left = int64(len(collect(t, c, "t.latest", 0, First, written)))
 		select { // the cleaner gives no signal
 		case <-ctx.Done():
@@ -64,4 +65,24 @@ func TestRealCompaction(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Tails and groups on Apache Kafka: the same as on kfake, and what only it
+// does, as making its topic of offsets when the first group comes.
+func TestRealTailAndGroup(t *testing.T) {
+	b := kafkatest.NewReal(t)
+	c, err := Dial(t.Context(), Config{Brokers: b.Addrs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	// The first group of a new broker must come before any other.
+	t.Run("join and leave", func(t *testing.T) { checkJoinAndLeave(t, c) })
+	t.Run("prompt", func(t *testing.T) {
+		ensure(t, c, BusinessTopic("t", 6))
+		checkPrompt(t, c, 20)
+	})
+	t.Run("instance", func(t *testing.T) { checkInstanceComesBack(t, c) })
+	t.Run("group over a restart", func(t *testing.T) { checkGroupRestart(t, b, c) })
+	t.Run("tail over restarts", func(t *testing.T) { tailOutlives(t, b, c) })
 }
