@@ -34,9 +34,10 @@ const module = "banyan/"
 // "*" stands for all but commands and test kits.
 var Imports = map[string][]string{
 	"money":       nil,
+	"expression":  {"money"},
 	"event":       {"money"},
 	"wal":         nil,
-	"translate":   {"wal", "event", "money"},
+	"translate":   {"wal", "event", "money", "expression"},
 	"outbox":      {"event"},
 	"bus":         {"event"},
 	"token":       {"event"},
@@ -70,7 +71,7 @@ var Homes = map[string][]string{
 	"github.com/twmb/franz-go":      {"internal/embedded", "internal/kafkatest", "bench"},
 	"github.com/labstack/echo":      {"cmd/legacy-shop"},
 	"github.com/spf13/cobra":        {"cmd"},
-	"github.com/expr-lang/expr":     {"translate"},
+	"github.com/expr-lang/expr":     {"expression", "translate"},
 	"github.com/google/go-cmp":      {"compare", "projections/projectiontest"},
 	"github.com/prometheus":         {"cmd"},
 	"github.com/ulikunitz/xz":       {"internal/embedded"},

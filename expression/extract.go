@@ -1,0 +1,272 @@
+package expression
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Extractor reads some values out of JSON in one scan and decodes nothing else.
+// It is not for several goroutines at a time.
+type Extractor struct {
+	root   want
+	values []any
+	scans  uint64
+}
+
+// NewExtractor makes an Extractor of paths below the JSON's root: {"state",
+// "id"} is the 7 of {"state":{"id":7}}, the empty path is the whole.
+func NewExtractor(paths ...Path) *Extractor {
+	e := &Extractor{root: want{slot: -1}}
+	for i, p := range paths {
+		e.add(&use{path: p, whole: true}, i)
+	}
+	e.values = make([]any, len(paths))
+	return e
+}
+
+// Extract gives the values in the order of the paths, as FromJSON makes them,
+// nil for what is not there. The slice is good until the next call, the values
+// stay. What no path names is checked for its brackets and quotes only. A path
+// that stands twice gives its value at the first place.
+func (e *Extractor) Extract(raw []byte) ([]any, error) {
+	clear(e.values)
+	return e.values, e.scan(&e.root, raw)
+}
+
+func (e *Extractor) scan(w *want, raw []byte) error {
+	s := scanners.Get().(*scanner)
+	defer s.free()
+	s.raw, s.at = raw, 0
+	e.scans++
+	err := e.read(s, w, 0)
+	if err == nil {
+		err = s.end()
+	}
+	return err
+}
+
+// want is what is wanted of one place of the JSON.
+type want struct {
+	name string
+	slot int // of the value; -1 where only something below is wanted
+	kids []*want
+	// pruned is set where the value is only gone through as a list, and of its
+	// items only fields are asked.
+	pruned bool
+	fields []string
+	seen   uint64 // number of the scan that has met it
+}
+
+func (e *Extractor) add(u *use, slot int) {
+	w := &e.root
+	for _, name := range u.path {
+		i := slices.IndexFunc(w.kids, func(k *want) bool { return k.name == name })
+		if i < 0 {
+			i = len(w.kids)
+			w.kids = append(w.kids, &want{name: name, slot: -1})
+		}
+		w = w.kids[i]
+	}
+	if w.slot >= 0 {
+		return
+	}
+	w.slot = slot
+	if !u.whole {
+		w.pruned = true
+		for name := range u.fields {
+			w.fields = append(w.fields, name)
+		}
+		slices.Sort(w.fields)
+	}
+}
+
+// kid gives the member that is wanted by this name.
+func (w *want) kid(name []byte) *want {
+	for _, k := range w.kids {
+		if k.name == string(name) {
+			return k
+		}
+	}
+	return nil
+}
+
+func (e *Extractor) read(s *scanner, w *want, depth int) error {
+	if w.seen == e.scans {
+		e.forget(w)
+	}
+	w.seen = e.scans
+	c := s.peek()
+	if w.slot < 0 {
+		if c != '{' {
+			return s.skip()
+		}
+		return s.members(func(key []byte) error {
+			if k := w.kid(key); k != nil {
+				return e.read(s, k, depth+1)
+			}
+			return s.skip()
+		})
+	}
+	if w.pruned && c == '[' {
+		list, err := s.records(w.fields, depth)
+		e.values[w.slot] = list
+		return err
+	}
+	v, err := s.value(depth)
+	if err != nil {
+		return err
+	}
+	return e.fill(w, v)
+}
+
+// forget is for a member that stands twice: its last value counts.
+func (e *Extractor) forget(w *want) {
+	if w.slot >= 0 {
+		e.values[w.slot] = nil
+	}
+	for _, k := range w.kids {
+		e.forget(k)
+	}
+}
+
+// fill gives a value, and what is wanted below it, their places.
+func (e *Extractor) fill(w *want, v any) error {
+	if w.slot >= 0 {
+		e.values[w.slot] = v
+	}
+	for _, k := range w.kids {
+		var below any
+		if v != nil {
+			var err error
+			if below, err = member(v, k.name); err != nil {
+				return err
+			}
+		}
+		if err := e.fill(k, below); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record is an item of a list of which only some members were decoded.
+type record struct {
+	names  []string
+	values []any
+}
+
+func (r *record) get(name string) any {
+	for i, n := range r.names {
+		if n == name {
+			return r.values[i]
+		}
+	}
+	return nil
+}
+
+// records reads a list whose items are only asked for these members.
+func (s *scanner) records(names []string, depth int) (any, error) {
+	base := len(s.stack)
+	defer func() { s.stack = s.stack[:base] }()
+	err := s.items(func() error {
+		if s.peek() != '{' {
+			v, err := s.value(depth + 1)
+			s.stack = append(s.stack, v)
+			return err
+		}
+		r := &record{names, make([]any, len(names))}
+		s.stack = append(s.stack, r)
+		return s.members(func(key []byte) error {
+			for i, name := range names {
+				if name == string(key) {
+					v, err := s.value(depth + 2)
+					r.values[i] = v
+					return err
+				}
+			}
+			return s.skip()
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return append(make([]any, 0, len(s.stack)-base), s.stack[base:]...), nil
+}
+
+// Document is an Input that is read from JSON: of it only what the programs of
+// its Env name is decoded, in one scan. It is for one goroutine at a time, and
+// is meant to be used for one event after the other.
+type Document struct {
+	env     *Env
+	made    uint64 // state of the Env that extract was made for
+	extract *Extractor
+}
+
+// NewDocument makes an empty Document for the programs of the Env. Programs that
+// are compiled later are served from the next Read on.
+func (e *Env) NewDocument() *Document {
+	d := &Document{env: e}
+	d.refresh()
+	return d
+}
+
+// refresh follows the Env.
+func (d *Document) refresh() {
+	if d.extract != nil && d.made == d.env.changes.Load() {
+		clear(d.extract.values)
+		return
+	}
+	d.env.mu.Lock()
+	defer d.env.mu.Unlock()
+	d.made = d.env.changes.Load()
+	d.extract = &Extractor{root: want{slot: -1}, values: make([]any, len(d.env.uses))}
+	for id, u := range d.env.uses {
+		d.extract.add(u, id)
+	}
+}
+
+// Read forgets what the Document held and makes every member of a JSON object a
+// variable. After an error nothing in it may be relied on.
+func (d *Document) Read(raw []byte) error {
+	d.refresh()
+	return d.extract.scan(&d.extract.root, raw)
+}
+
+// Reset forgets what the Document held.
+func (d *Document) Reset() { d.refresh() }
+
+// Set gives a variable its value, one that Read has given too. An error is one
+// of an Object's Field.
+func (d *Document) Set(name string, v any) error {
+	if w := d.extract.variable(name); w != nil {
+		return d.extract.fill(w, v)
+	}
+	return nil
+}
+
+// SetJSON gives a variable its value as JSON.
+func (d *Document) SetJSON(name string, raw []byte) error {
+	if w := d.extract.variable(name); w != nil {
+		d.extract.forget(w)
+		return d.extract.scan(w, raw)
+	}
+	return nil
+}
+
+// Value is for programs.
+func (d *Document) Value(path Path, id int) (any, error) {
+	if id >= len(d.extract.values) {
+		return nil, fmt.Errorf("%s was compiled after the document was read", path)
+	}
+	return d.extract.values[id], nil
+}
+
+// variable gives what is wanted of a variable; nil where nothing is.
+func (e *Extractor) variable(name string) *want {
+	for _, k := range e.root.kids {
+		if k.name == name {
+			return k
+		}
+	}
+	return nil
+}
