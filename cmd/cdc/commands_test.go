@@ -235,6 +235,7 @@ func TestHealthAndMetrics(t *testing.T) {
 		t.Errorf("/healthz says %d %s", code, body)
 	}
 	h.eventually("/readyz says 200", func() bool { code, _ := get(t, url+"/readyz"); return code == 200 })
+	h.sayGeneration(url, name, 1)
 	h.work([]string{`UPDATE orders SET status = 'paid' WHERE id = 4`})
 	h.status(0)
 	_, body := get(t, url+"/metrics")
@@ -265,6 +266,28 @@ func TestHealthAndMetrics(t *testing.T) {
 	h.broker.Start(t)
 	h.eventually("/readyz says 200 again", func() bool { code, _ := get(t, url+"/readyz"); return code == 200 })
 	r.stop()
+}
+
+// sayGeneration wants the run at url to tell what consistency tokens need.
+func (h *house) sayGeneration(url, source string, generation int) {
+	h.t.Helper()
+	var got struct {
+		Source, LSN, System  string
+		Generation, Timeline int
+	}
+	code, body := get(h.t, url+"/generation")
+	if err := json.Unmarshal([]byte(body), &got); err != nil || code != 200 {
+		h.t.Fatalf("/generation says %d %s (%v)", code, body, err)
+	}
+	var system string
+	var stored bool
+	if err := h.source.Pool(h.t).QueryRow(context.Background(), `SELECT system_identifier::text, $1::text::pg_lsn BETWEEN '0/1' AND pg_current_wal_insert_lsn() FROM pg_control_system()`, got.LSN).
+		Scan(&system, &stored); err != nil {
+		h.t.Fatal(err)
+	}
+	if got.Source != source || got.Generation != generation || got.System != system || got.Timeline != 1 || !stored {
+		h.t.Errorf("/generation says %s, want source %s, generation %d, system %s and an LSN of its log", body, source, generation, system)
+	}
 }
 
 // traces are what cdc could leave in a source: schema, slots, publications, roles.

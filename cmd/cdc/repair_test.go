@@ -38,7 +38,9 @@ func TestLostSlotIsRefusedAndRepaired(t *testing.T) {
 	}
 
 	r := h.start()
+	url := strings.Fields(strings.TrimPrefix(r.await("listening"), "listening on "))[0]
 	r.await("streaming")
+	h.sayGeneration(url, "shop", 2)
 	h.source.Exec(t, `UPDATE orders SET status = 'paid' WHERE id = 3`)
 	h.proved()
 	h.uniqueIDs()

@@ -42,7 +42,7 @@ Two runs on one source are safe: one works, the other waits and takes over.
 It prints a line on stdout for each stage it reaches; with --output json as
 {"stage", "lsn", "url"} with the stages waiting, snapshot, streaming, caught-up.
 The health of the run is at /healthz and /readyz, its numbers for Prometheus at
-/metrics of --listen.`,
+/metrics of --listen, and what consistency tokens need at /generation.`,
 		Example: `  cdc run
   cdc run --until-caught-up
   cdc run --brokers kafka1:9092,kafka2:9092 --store postgres://banyan@db/banyan --listen 127.0.0.1:9378`,
@@ -51,7 +51,7 @@ The health of the run is at /healthz and /readyz, its numbers for Prometheus at
 	}
 	cli.Profiled(cmd)
 	cmd.Flags().BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when all that was committed before the start of streaming is published")
-	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9378", "address of /healthz, /readyz and /metrics; empty for none")
+	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9378", "address of /healthz, /readyz, /metrics and /generation; empty for none")
 	cmd.Flags().Int64Var(&f.memory, "memory", 64<<20, "bytes of transactions to hold in memory; larger ones go to disk")
 	return cmd
 }

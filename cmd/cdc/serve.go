@@ -2,19 +2,43 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"banyan/cmd/internal/cli"
+	"banyan/token"
 	"banyan/wal"
 )
 
-// serve answers /healthz, /readyz and /metrics until ctx is done.
+// serve answers /healthz, /readyz, /metrics and /generation until ctx is done.
 func (r *running) serve(ctx context.Context) error {
-	return cli.Serve(ctx, r.flags.listen, cli.Health(r.notReady, &metrics{r: r}), func(url string) error {
+	mux := cli.Health(r.notReady, &metrics{r: r})
+	mux.HandleFunc("GET "+token.Path, r.generation)
+	return cli.Serve(ctx, r.flags.listen, mux, func(url string) error {
 		return r.stage(stage{Stage: "listening", URL: url}, "listening on %s (/healthz, /readyz, /metrics)", url)
 	})
+}
+
+// generation says which incarnation of the source this run follows, for those
+// who make consistency tokens. An owner that has lost the store must not: its
+// successor may have begun another generation.
+func (r *running) generation(w http.ResponseWriter, _ *http.Request) {
+	select {
+	case <-r.owner.Lost():
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "another cdc has taken over this source")
+		return
+	default:
+	}
+	i := token.Incarnation{Source: r.cfg.Source.Name, Generation: r.owner.Generation(), System: r.inc.SystemID, Timeline: r.inc.Timeline}
+	if end := r.owner.Position().End; end > 0 {
+		i.LSN = wal.LSN(end).String()
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(i) // the one who asked has gone
 }
 
 // notReady says why changes do not flow from the source to Kafka; empty where
