@@ -35,6 +35,7 @@ func TestExitCodes(t *testing.T) {
 		{"no database", []string{"serve"}, exitBadInput, "--database"},
 		{"bad URL", []string{"serve", "--database", "postgres://u:sesame@h:port/d"}, exitBadInput, "--database"},
 		{"database away", []string{"serve", "--database", "postgres://u:sesame@" + free + "/d?connect_timeout=5"}, exitSurroundings, "database"},
+		{"bad address of cdc", []string{"serve", "--database", db.URL, "--token-from", "http://u:sesame@"}, exitBadInput, "--token-from"},
 		{"bad address", []string{"serve", "--database", db.URL, "--listen", "nowhere"}, exitSurroundings, "listen"},
 		{"nothing to replay", []string{"replay", "--target", "http://" + free}, exitBadInput, "--data FILE or --generate"},
 		{"all faults at once", []string{"replay", "--target", "x", "--generate", "1", "--speed", "fast", "--workers", "0"}, exitBadInput, "--speed"},

@@ -21,6 +21,7 @@ type openAPIDocument struct {
 		} `json:"schemas"`
 		Parameters map[string]json.RawMessage `json:"parameters"`
 		Responses  map[string]json.RawMessage `json:"responses"`
+		Headers    map[string]json.RawMessage `json:"headers"`
 	} `json:"components"`
 }
 
@@ -123,9 +124,23 @@ func TestOpenAPIRefersToWhatItHas(t *testing.T) {
 			_, there = doc.Components.Parameters[m[2]]
 		case "responses":
 			_, there = doc.Components.Responses[m[2]]
+		case "headers":
+			_, there = doc.Components.Headers[m[2]]
 		}
 		if !there {
 			t.Errorf("%s is not there", m[0])
+		}
+	}
+}
+
+func TestOpenAPITellsOfTheToken(t *testing.T) {
+	for path, methods := range readOpenAPI(t).Paths {
+		for method, operation := range methods {
+			text := string(operation)
+			asks, has := strings.Contains(text, "#/components/parameters/banyanToken"), strings.Contains(text, "#/components/headers/banyanToken")
+			if told := path != "/healthz" && path != "/openapi.json"; has != told || asks != (told && method == "get") {
+				t.Errorf("%s %s: the token in the request is described: %t, in the answer: %t", method, path, asks, has)
+			}
 		}
 	}
 }

@@ -8,11 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
+
+	"banyan/token"
 )
 
 //go:embed schema.sql
@@ -22,10 +25,15 @@ var schemaSQL string
 // creates the tables.
 const schemaLock = 7_326_201
 
+type serveFlags struct {
+	database, listen string
+	connections      int32
+	stopTimeout      time.Duration
+	tokenFrom        string // URL of cdc run; empty for no tokens
+}
+
 func serveCommand() *cobra.Command {
-	var database, listen string
-	var connections int32
-	var stopTimeout time.Duration
+	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve --database URL",
 		Short: "Serve the shop over HTTP until told to stop",
@@ -33,45 +41,62 @@ func serveCommand() *cobra.Command {
 is ready, one line on stdout says where it listens. SIGTERM or SIGINT lets the
 requests at work finish, then it exits with 0.
 
+With --token-from the answers to requests that change something carry a
+consistency token in the header Banyan-Token; others do where the request says
+Banyan-Token: wanted. Whoever shows it to a service built from the shop's events
+reads there what was committed here. It takes one more round trip to the
+database. While cdc does not answer there are no tokens; nothing else changes.
+
 Every flag can be given as BANYAN_SHOP_..., such as BANYAN_SHOP_DATABASE.
 Exit codes: 0 stopped as asked, 2 wrong input, 3 no database or no port.`,
 		Example: `  legacy-shop serve --database postgres://shop@127.0.0.1/shop --listen 127.0.0.1:8080
+  legacy-shop serve --database postgres://shop@127.0.0.1/shop --token-from http://127.0.0.1:9378
   BANYAN_SHOP_DATABASE=postgres://... legacy-shop serve --listen 127.0.0.1:0`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if database == "" {
+			if f.database == "" {
 				return badInput("--database (or BANYAN_SHOP_DATABASE) is missing: the URL of the shop's Postgres database")
 			}
-			if connections < 2 {
+			if f.connections < 2 {
 				return badInput("--connections must be at least 2")
 			}
-			return serve(cmd.Context(), cmd, database, listen, connections, stopTimeout)
+			return serve(cmd.Context(), cmd, f)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&database, "database", "", "URL of the shop's Postgres database")
-	flags.StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
-	flags.Int32Var(&connections, "connections", 10, "most connections to the database")
-	flags.DurationVar(&stopTimeout, "stop-timeout", 10*time.Second, "how long a stop waits for requests at work")
+	flags.StringVar(&f.database, "database", "", "URL of the shop's Postgres database")
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
+	flags.Int32Var(&f.connections, "connections", 10, "most connections to the database")
+	flags.DurationVar(&f.stopTimeout, "stop-timeout", 10*time.Second, "how long a stop waits for requests at work")
+	flags.StringVar(&f.tokenFrom, "token-from", "", "`URL` on which cdc run listens: give consistency tokens; empty for none")
 	return cmd
 }
 
-func serve(ctx context.Context, cmd *cobra.Command, database, listen string, connections int32, stopTimeout time.Duration) error {
+func serve(ctx context.Context, cmd *cobra.Command, f serveFlags) error {
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-	pool, err := openDatabase(ctx, database, connections)
+	var generations *token.Generations // nil: no tokens
+	if f.tokenFrom != "" {
+		var err error
+		if generations, err = token.NewGenerations(f.tokenFrom, log); err != nil {
+			return badInput("--token-from: %w", err)
+		}
+	}
+	pool, err := openDatabase(ctx, f.database, f.connections)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	listener, err := net.Listen("tcp", listen)
+	listener, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return surroundings("listen: %w", err)
 	}
 	hits := openAccessLog(pool, log)
 	defer hits.close()
 	s := &shop{pool: pool, log: log, now: time.Now, hits: hits}
+	handler, stopTokens := withTokens(s.routes(), generations, pool, log)
+	defer stopTokens()
 	server := &http.Server{
-		Handler:           s.routes(),
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		WriteTimeout:      time.Minute,
@@ -87,11 +112,11 @@ func serve(ctx context.Context, cmd *cobra.Command, database, listen string, con
 		return surroundings("serve: %w", err)
 	case <-ctx.Done():
 	}
-	grace, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	grace, cancel := context.WithTimeout(context.Background(), f.stopTimeout)
 	defer cancel()
 	err = server.Shutdown(grace)
 	if errors.Is(err, context.DeadlineExceeded) {
-		log.Warn("requests were cut off", "after", stopTimeout)
+		log.Warn("requests were cut off", "after", f.stopTimeout)
 		err = server.Close()
 	}
 	<-served
@@ -99,6 +124,22 @@ func serve(ctx context.Context, cmd *cobra.Command, database, listen string, con
 		return surroundings("stop: %w", err)
 	}
 	return nil
+}
+
+// withTokens puts consistency tokens on the answers of h, and asks for their
+// generation until stop is called, which waits.
+func withTokens(h http.Handler, g *token.Generations, pool *pgxpool.Pool, log *slog.Logger) (handler http.Handler, stop func()) {
+	if g == nil {
+		return h, func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var asking sync.WaitGroup
+	asking.Go(func() { g.Run(ctx) })
+	m := &token.Maker{DB: pool, Known: g.Known, Log: log}
+	return m.Middleware(h), func() {
+		cancel()
+		asking.Wait()
+	}
 }
 
 // openDatabase connects and makes sure that the tables are there. The caller

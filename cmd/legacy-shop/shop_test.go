@@ -44,14 +44,14 @@ func startShop(t testing.TB) *testShop {
 }
 
 // serveShop runs `serve` until the test ends and returns its address.
-func serveShop(t testing.TB, database string) string {
+func serveShop(t testing.TB, database string, flags ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	var stderr bytes.Buffer
 	ended := make(chan int, 1)
 	go func() {
-		code := run(ctx, []string{"serve", "--database", database, "--listen", "127.0.0.1:0"}, noEnvironment, in, &stderr)
+		code := run(ctx, append([]string{"serve", "--database", database, "--listen", "127.0.0.1:0"}, flags...), noEnvironment, in, &stderr)
 		in.Close()
 		ended <- code
 	}()
