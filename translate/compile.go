@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"banyan/expression"
 	"banyan/wal"
 )
 
@@ -69,7 +70,7 @@ func (c *compiler) table(cfg *TableConfig) {
 			known = append(known, name)
 		}
 		sortStrings(known)
-		c.add(cfg.at, field, cfg.Name, "the database has no such table; %s", didYouMean(cfg.Name, known))
+		c.add(cfg.at, field, cfg.Name, "the database has no such table; %s", expression.DidYouMean(cfg.Name, known))
 		return
 	}
 	t := &table{name: cfg.Name, config: cfg, source: &wal.Table{OID: given.OID, Schema: given.Schema, Name: given.Name, ReplicaIdentity: given.ReplicaIdentity}}
@@ -80,7 +81,7 @@ func (c *compiler) table(cfg *TableConfig) {
 	for _, name := range cfg.Columns {
 		i := given.Column(name)
 		if i < 0 {
-			c.add(cfg.pos["columns."+name], field+".columns", name, "the table has no such column; %s", didYouMean(name, known))
+			c.add(cfg.pos["columns."+name], field+".columns", name, "the table has no such column; %s", expression.DidYouMean(name, known))
 			continue
 		}
 		t.source.Columns = append(t.source.Columns, given.Columns[i])
@@ -102,7 +103,7 @@ func (c *compiler) table(cfg *TableConfig) {
 	for what, names := range map[string][]string{"money": keysOf(cfg.Money), "mask": keysOf(cfg.Mask)} {
 		for _, name := range names {
 			if !slices.Contains(cfg.Columns, name) {
-				c.add(cfg.pos[what+"."+name], field+"."+what, name, "is not one of the table's columns here; %s", didYouMean(name, cfg.Columns))
+				c.add(cfg.pos[what+"."+name], field+"."+what, name, "is not one of the table's columns here; %s", expression.DidYouMean(name, cfg.Columns))
 			}
 		}
 	}
@@ -133,7 +134,7 @@ func keysOf[V any](m map[string]V) []string {
 func (c *compiler) column(cfg *TableConfig, given *wal.Column, field string) column {
 	col := column{name: given.Name, typeName: typeName(*given), oid: given.TypeOID, notNull: given.NotNull, mask: cfg.Mask[given.Name]}
 	col.codec = codecOf(col.typeName)
-	col.label = string(appendString(nil, col.name)) + ":"
+	col.label = string(expression.AppendText(nil, col.name)) + ":"
 	m, ok := cfg.Money[col.name]
 	if !ok {
 		return col
@@ -224,7 +225,7 @@ func (c *compiler) aggregate(cfg *AggregateConfig) {
 func (c *compiler) utable(u *unit, cfg *ChildConfig, parent *utable, refs *references, field string) {
 	t := c.rules.tables[cfg.Table]
 	if t == nil {
-		c.add(cfg.pos["table"], field+".table", cfg.Table, "is not one of tables; %s", didYouMean(cfg.Table, keysOf(c.rules.tables)))
+		c.add(cfg.pos["table"], field+".table", cfg.Table, "is not one of tables; %s", expression.DidYouMean(cfg.Table, keysOf(c.rules.tables)))
 		return
 	}
 	for _, other := range u.tables {
@@ -234,7 +235,7 @@ func (c *compiler) utable(u *unit, cfg *ChildConfig, parent *utable, refs *refer
 		}
 	}
 	ut := &utable{u: u, index: len(u.tables), table: t, parent: parent, as: cfg.As, orphans: cfg.IgnoreOrphans}
-	ut.label = string(appendString(nil, cfg.As)) + ":"
+	ut.label = string(expression.AppendText(nil, cfg.As)) + ":"
 	kept := c.keptColumns(ut, cfg, refs, field)
 	ut.types = &rowType{what: t.name, index: map[string]int{}, children: map[string]*utable{}}
 	for i, name := range t.names {
@@ -286,7 +287,7 @@ func (c *compiler) keptColumns(ut *utable, cfg *ChildConfig, refs *references, f
 	need := func(names []string, part string) {
 		for _, name := range names {
 			if !slices.Contains(t.names, name) {
-				c.add(cfg.pos[part+"."+name], field+"."+part, name, "is not one of the columns of %s; %s", t.name, didYouMean(name, t.names))
+				c.add(cfg.pos[part+"."+name], field+"."+part, name, "is not one of the columns of %s; %s", t.name, expression.DidYouMean(name, t.names))
 				continue
 			}
 			kept[name] = true
@@ -299,7 +300,7 @@ func (c *compiler) keptColumns(ut *utable, cfg *ChildConfig, refs *references, f
 	}
 	for _, p := range cfg.Parent {
 		if !slices.Contains(t.names, p[0]) {
-			c.add(cfg.pos["parent"], field+".parent", p[0], "is not one of the columns of %s; %s", t.name, didYouMean(p[0], t.names))
+			c.add(cfg.pos["parent"], field+".parent", p[0], "is not one of the columns of %s; %s", t.name, expression.DidYouMean(p[0], t.names))
 		}
 		kept[p[0]] = true
 	}

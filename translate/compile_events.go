@@ -2,11 +2,10 @@ package translate
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
-	"time"
 
+	"banyan/expression"
 	"banyan/wal"
 )
 
@@ -54,7 +53,7 @@ func (c *compiler) event(u *unit, e *EventConfig, index int, field string) {
 	t := u.root()
 	if e.On.Table != "" {
 		if t = u.table(e.On.Table); t == nil {
-			c.add(e.pos["on"], field+".on.table", e.On.Table, "is no table of this aggregate; %s", didYouMean(e.On.Table, u.tableNames()))
+			c.add(e.pos["on"], field+".on.table", e.On.Table, "is no table of this aggregate; %s", expression.DidYouMean(e.On.Table, u.tableNames()))
 			return
 		}
 	}
@@ -67,14 +66,14 @@ func (c *compiler) event(u *unit, e *EventConfig, index int, field string) {
 			s.many[rc.name] = rc.index.table.types
 		}
 	}
-	r.when = c.expression(e.When, s, reflect.TypeFor[bool](), e.pos["when"], field+".when")
-	r.occurredAt = c.expression(e.OccurredAt, s, reflect.TypeFor[time.Time](), e.pos["occurred_at"], field+".occurred_at")
+	r.when = c.expression(e.When, s, expression.Bool, e.pos["when"], field+".when")
+	r.occurredAt = c.expression(e.OccurredAt, s, expression.Time, e.pos["occurred_at"], field+".occurred_at")
 	for _, f := range e.Fields {
-		r.fields = append(r.fields, newField(f.Name, c.expression(f.Expr, s, nil, f.at, field+".fields."+f.Name)))
+		r.fields = append(r.fields, newField(f.Name, c.expression(f.Expr, s, expression.Any, f.at, field+".fields."+f.Name)))
 	}
 	c.absorb(u, e, r, field)
 	for _, earlier := range u.rules {
-		if earlier.table == r.table && earlier.op == r.op && (e.When != "" && earlier.when != nil && earlier.when.source == e.When || earlier.when == nil && !c.broken(u, earlier)) {
+		if earlier.table == r.table && earlier.op == r.op && (e.When != "" && earlier.when != nil && earlier.when.Source() == e.When || earlier.when == nil && !c.broken(u, earlier)) {
 			c.add(e.at, field, e.Type, "can never be reached: events[%d] (%s) matches all that this one does and comes first", earlier.index, earlier.typ)
 			break
 		}
@@ -89,11 +88,11 @@ func (c *compiler) broken(u *unit, r *rule) bool {
 	return cfg.Events[r.index].When != ""
 }
 
-func newField(name string, e *expression) field {
-	return field{string(appendString(nil, name)) + ":", e}
+func newField(name string, p *program) field {
+	return field{string(expression.AppendText(nil, name)) + ":", p}
 }
 
-func (c *compiler) expression(source string, s *scope, want reflect.Type, at place, field string) *expression {
+func (c *compiler) expression(source string, s *scope, want expression.Kind, at place, field string) *program {
 	if source == "" {
 		return nil
 	}
@@ -144,7 +143,7 @@ func (c *compiler) reach(u *unit, r *rule, cfg *ReachConfig, s *scope, field str
 	t := c.rules.tables[cfg.Table]
 	at := cfg.pos["table"]
 	if t == nil {
-		c.add(at, field+".table", cfg.Table, "is not one of tables; %s", didYouMean(cfg.Table, keysOf(c.rules.tables)))
+		c.add(at, field+".table", cfg.Table, "is not one of tables; %s", expression.DidYouMean(cfg.Table, keysOf(c.rules.tables)))
 		return nil
 	}
 	if u.table(cfg.Table) != nil {
@@ -160,7 +159,7 @@ func (c *compiler) reach(u *unit, r *rule, cfg *ReachConfig, s *scope, field str
 	for _, k := range cfg.Key {
 		i := slices.Index(t.names, k[0])
 		if i < 0 {
-			c.add(cfg.pos["key"], field+".key", k[0], "is not one of the columns of %s; %s", t.name, didYouMean(k[0], t.names))
+			c.add(cfg.pos["key"], field+".key", k[0], "is not one of the columns of %s; %s", t.name, expression.DidYouMean(k[0], t.names))
 			continue
 		}
 		path, col, err := c.reachPath(u, r, k[1], s)
@@ -239,7 +238,7 @@ func (c *compiler) reachPath(u *unit, r *rule, path string, s *scope) (reachPath
 	}
 	i, ok := t.types.index[name]
 	if !ok {
-		return reachPath{}, nil, fmt.Errorf("%s has no column %q; %s", t.table.name, name, didYouMean(name, t.table.names))
+		return reachPath{}, nil, fmt.Errorf("%s has no column %q; %s", t.table.name, name, expression.DidYouMean(name, t.table.names))
 	}
 	return reachPath{from, child, i}, &t.cols[i], nil
 }
@@ -249,7 +248,7 @@ func (c *compiler) absorb(u *unit, e *EventConfig, r *rule, field string) {
 		at := e.pos["absorb."+name]
 		t := c.rules.tables[name]
 		if t == nil {
-			c.add(at, field+".absorb", name, "is not one of tables; %s", didYouMean(name, keysOf(c.rules.tables)))
+			c.add(at, field+".absorb", name, "is not one of tables; %s", expression.DidYouMean(name, keysOf(c.rules.tables)))
 			continue
 		}
 		reached := slices.ContainsFunc(r.reach, func(x *reach) bool { return x.index.table == t })
@@ -290,7 +289,7 @@ func (c *compiler) ignore(u *unit, cfg *IgnoreConfig, index int, field string) {
 		case ok:
 			g.only[i] = true
 		case !slices.Contains(t.table.names, name):
-			c.add(at, field+".only", name, "is not one of the columns of %s; %s", t.table.name, didYouMean(name, t.table.names))
+			c.add(at, field+".only", name, "is not one of the columns of %s; %s", t.table.name, expression.DidYouMean(name, t.table.names))
 		}
 	}
 	u.ignores = append(u.ignores, g)
@@ -301,7 +300,7 @@ func (c *compiler) ignoreElsewhere(u *unit, cfg *IgnoreConfig, index int, field 
 	t := c.rules.tables[cfg.On.Table]
 	switch {
 	case t == nil:
-		c.add(cfg.pos["on"], field+".on.table", cfg.On.Table, "is not one of tables; %s", didYouMean(cfg.On.Table, keysOf(c.rules.tables)))
+		c.add(cfg.pos["on"], field+".on.table", cfg.On.Table, "is not one of tables; %s", expression.DidYouMean(cfg.On.Table, keysOf(c.rules.tables)))
 	case len(t.roles) > 0:
 		c.add(cfg.pos["on"], field+".on.table", cfg.On.Table, "belongs to the aggregate %s; ignore it there", t.roles[0].u.name)
 	case cfg.Only != nil || cfg.On.Op != "":

@@ -1,30 +1,14 @@
 package translate
 
 import (
-	"fmt"
-	"reflect"
 	"slices"
-	"sort"
-	"strings"
-	"time"
 
-	"github.com/expr-lang/expr"
-	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/file"
-	"github.com/expr-lang/expr/parser"
-	"github.com/expr-lang/expr/types"
-	"github.com/expr-lang/expr/vm"
+	"banyan/expression"
 )
 
-// An expression is compiled twice. The first time is the check: with the types
-// of the real columns, by the library's own checker, so that a wrong name or
-// type is refused at the start. The second time is for running: every operator
-// is replaced by a function of operators.go that knows NULL and exact decimals,
-// so that nothing is left that can fail on a row which the check let pass,
-// except arithmetic beyond all bounds.
-type expression struct {
-	source  string
-	program *vm.Program
+// program is a compiled expression of a rule.
+type program struct {
+	*expression.Program
 	// plain is set for new.column, old.column and state.column: the column's
 	// own JSON form is used, without a detour through Go values.
 	plain *plainRef
@@ -38,247 +22,102 @@ type scope struct {
 	many map[string]*rowType // reach names
 }
 
-var allowedCalls = []string{
-	"all", "none", "any", "one", "filter", "map", "find", "count", "sum", "len", "upper", "lower", "trim", "hasPrefix",
-	"hasSuffix", "replace", "split", "join", "first", "last", "abs", "max", "min", "string", "round",
-}
-
-// natureOf is the type that the checker sees. Numbers of every exact kind are
-// float64 to it, which makes all arithmetic between them well-typed; none is
-// ever computed as one.
-func natureOf(c *codec) types.Type {
+// typeOf is what an expression sees of a column's type.
+func typeOf(c *codec) expression.Type {
 	switch c.kind {
 	case kindInt:
-		return types.Int64
+		return expression.Type{Kind: expression.Int}
 	case kindBool:
-		return types.Bool
-	case kindFloat, kindNumeric, kindMoney:
-		return types.Float64
+		return expression.Type{Kind: expression.Bool}
+	case kindFloat, kindNumeric:
+		return expression.Type{Kind: expression.Number}
+	case kindMoney:
+		return expression.Type{Kind: expression.Amount, Scale: c.scale, Currency: c.unit}
 	case kindTime, kindDate:
-		return types.TypeOf(time.Time{})
+		return expression.Type{Kind: expression.Time}
 	case kindJSON:
-		return types.Any
+		return expression.Type{}
 	case kindArray:
-		return types.Array(types.Any)
+		return expression.Type{Kind: expression.List}
 	}
-	return types.String
+	return expression.Type{Kind: expression.Text}
 }
 
-func (t *rowType) nature() types.Type {
-	m := types.Map{}
-	for _, c := range t.cols {
+func (t *rowType) expressionType() expression.Type {
+	fields := map[string]expression.Type{}
+	for i := range t.cols {
+		c := &t.cols[i]
 		if c.mask != "" {
-			m[c.name] = types.String
+			fields[c.name] = expression.Type{Kind: expression.Text}
 			continue
 		}
-		m[c.name] = natureOf(&c.codec)
+		fields[c.name] = typeOf(&c.codec)
 	}
 	for as, child := range t.children {
-		m[as] = types.Array(child.types.nature())
+		fields[as] = expression.ListOf(child.types.expressionType())
 	}
-	return m
+	return expression.Type{Kind: expression.Row, Fields: fields}
 }
 
-func (s *scope) names() []string {
-	out := []string{"op", "key"}
-	for n := range s.rows {
-		out = append(out, n)
-	}
-	for n := range s.many {
-		out = append(out, n)
-	}
-	sort.Strings(out)
-	return out
-}
-
-func (s *scope) env() types.Map {
-	m := types.Map{"op": types.String, "key": types.String}
+func (s *scope) env() *expression.Env {
+	vars := map[string]expression.Type{"op": {Kind: expression.Text}, "key": {Kind: expression.Text}}
 	for n, t := range s.rows {
-		m[n] = t.nature()
+		vars[n] = t.expressionType()
 	}
 	for n, t := range s.many {
-		m[n] = types.Array(t.nature())
+		vars[n] = expression.ListOf(t.expressionType())
 	}
-	return m
+	// Rules were promised NULL where values do not go together: only JSON columns
+	// can make them so, the others are checked.
+	return &expression.Env{Vars: vars, MismatchIsNull: true}
 }
 
-// parseExpression gives the tree, or an error that names the place inside.
-func parseExpression(source string) (*parser.Tree, error) {
-	tree, err := parser.Parse(source)
-	if err != nil {
-		return nil, shortError(err)
-	}
-	return tree, nil
-}
-
-// compileExpression checks an expression against the scope. want is the type
-// that it must have; nil for any.
-func compileExpression(source string, s *scope, want reflect.Type) (*expression, error) {
-	tree, err := parseExpression(source)
+// compileExpression checks an expression against the scope. want is what it
+// must give; expression.Any for anything.
+func compileExpression(source string, s *scope, want expression.Kind) (*program, error) {
+	p, err := expression.Compile(source, s.env())
 	if err != nil {
 		return nil, err
 	}
-	limits := &limiter{scope: s}
-	ast.Walk(&tree.Node, limits)
-	if limits.err != nil {
-		return nil, limits.err
+	if err := p.Want(want); err != nil {
+		return nil, err
 	}
-	got := reflect.Type(nil)
-	options := []expr.Option{expr.Env(s.env()), expr.Optimize(false), expr.DisableBuiltin("round"),
-		expr.Function("round", nothing, new(func(float64, int) float64)),
-		expr.Patch(observer(func(n ast.Node) {
-			got = n.Type()
-			if wrong := notSummable(n); wrong != nil {
-				limits.refuse("sum() of %s: want numbers", goodName(wrong))
-			}
-		}))}
-	if want == reflect.TypeFor[bool]() {
-		options = append(options, expr.AsBool())
-	}
-	if _, err := expr.Compile(source, options...); err != nil {
-		return nil, shortError(err)
-	}
-	if limits.err != nil {
-		return nil, limits.err
-	}
-	if want != nil && got != nil && got != want && got.Kind() != reflect.Interface {
-		return nil, fmt.Errorf("gives %s, want %s", goodName(got), goodName(want))
-	}
-	e := &expression{source: source, plain: plainOf(tree.Node)}
-	running := []expr.Option{expr.Env(map[string]any{}), expr.AllowUndefinedVariables(), expr.Optimize(false), expr.DisableAllBuiltins()}
-	for _, b := range predicates {
-		running = append(running, expr.EnableBuiltin(b))
-	}
-	for name, op := range operators {
-		running = append(running, expr.Function(name, op.run, op.form))
-	}
-	patched := &patcher{scope: s}
-	// sum with a predicate and our own functions are parsed as builtins or
-	// calls alike; the patcher turns both into functions of ours.
-	for _, b := range []string{"sum", "len", "upper", "lower", "trim", "hasPrefix", "hasSuffix", "replace", "split", "join", "first", "last", "abs", "max", "min", "string", "round"} {
-		running = append(running, expr.EnableBuiltin(b))
-	}
-	running = append(running, expr.Patch(patched))
-	if e.program, err = expr.Compile(source, running...); err != nil {
-		return nil, shortError(err)
-	}
-	return e, nil
+	return &program{p, plainOf(p)}, nil
 }
 
-// notSummable gives the type that a sum is over where that is none of numbers:
-// the library does not look.
-func notSummable(n ast.Node) reflect.Type {
-	sum, ok := n.(*ast.BuiltinNode)
-	if !ok || sum.Name != "sum" || len(sum.Arguments) != 2 {
+func plainOf(p *expression.Program) *plainRef {
+	path, ok := p.Path()
+	if !ok || len(path) != 2 || !slices.Contains([]string{"new", "old", "state"}, path[0]) {
 		return nil
 	}
-	each, ok := sum.Arguments[1].(*ast.PredicateNode)
-	if !ok || each.Node.Type() == nil {
-		return nil
-	}
-	switch t := each.Node.Type(); t.Kind() {
-	case reflect.String, reflect.Bool, reflect.Struct, reflect.Map:
-		return t
-	}
-	return nil
+	return &plainRef{path[0], path[1]}
 }
 
-func nothing(...any) (any, error) { return nil, nil }
-
-func goodName(t reflect.Type) string {
-	switch t {
-	case reflect.TypeFor[float64]():
-		return "a number"
-	case reflect.TypeFor[time.Time]():
-		return "a time"
-	case reflect.TypeFor[bool]():
-		return "true or false"
-	}
-	switch t.Kind() {
-	case reflect.Int, reflect.Int64:
-		return "a number"
-	case reflect.Map:
-		return "a row"
-	case reflect.Slice:
-		return "a list"
-	}
-	return "a " + t.String()
-}
-
-// shortError leaves the library's drawing of the source out of its message.
-func shortError(err error) error {
-	message := err.Error()
-	if fe, ok := err.(*file.Error); ok {
-		message = fmt.Sprintf("%s (at %d:%d)", fe.Message, fe.Line, fe.Column+1)
-	}
-	message = strings.ReplaceAll(firstLine(message), "float64", "number")
-	message = strings.ReplaceAll(message, "time.Time", "time")
-	return fmt.Errorf("%s", strings.ReplaceAll(message, "map[string]interface {}", "row"))
-}
-
-type observer func(ast.Node)
-
-// Visit is called for the root last.
-func (o observer) Visit(n *ast.Node) { o(*n) }
-
-func plainOf(n ast.Node) *plainRef {
-	m, ok := n.(*ast.MemberNode)
-	if !ok {
-		return nil
-	}
-	id, ok1 := m.Node.(*ast.IdentifierNode)
-	col, ok2 := m.Property.(*ast.StringNode)
-	if !ok1 || !ok2 || !slices.Contains([]string{"new", "old", "state"}, id.Value) {
-		return nil
-	}
-	return &plainRef{id.Value, col.Value}
-}
-
-// runner evaluates expressions; its machine and its environment are reused.
-type runner struct {
-	machine vm.VM
-	env     map[string]any
-}
-
-func (r *runner) run(e *expression) (any, error) {
-	v, err := r.machine.Run(e.program, r.env)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", e.source, shortRun(err))
-	}
-	return v, nil
-}
-
-func shortRun(err error) error {
-	if fe, ok := err.(*file.Error); ok && fe.Unwrap() != nil {
-		return fe.Unwrap()
-	}
-	return shortError(err)
-}
+// runner evaluates expressions on an environment that is reused.
+type runner struct{ env expression.Vars }
 
 // truth runs a condition: NULL is false.
-func (r *runner) truth(e *expression) (bool, error) {
-	if e == nil {
+func (r *runner) truth(p *program) (bool, error) {
+	if p == nil {
 		return true, nil
 	}
-	v, err := r.run(e)
-	b, _ := v.(bool)
-	return b, err
+	return p.Truth(r.env)
 }
 
 // appendJSON runs an expression and appends what it gives.
-func (r *runner) appendJSON(dst []byte, e *expression) ([]byte, error) {
-	if p := e.plain; p != nil {
-		row, ok := r.env[p.name].(*rowValue)
+func (r *runner) appendJSON(dst []byte, p *program) ([]byte, error) {
+	if at := p.plain; at != nil {
+		row, ok := r.env[at.name].(*rowValue)
 		if !ok {
 			return append(dst, "null"...), nil
 		}
-		if i, ok := row.t.index[p.column]; ok {
+		if i, ok := row.t.index[at.column]; ok {
 			return appendColumn(dst, &row.t.cols[i], row.vals[i], row.t.what)
 		}
 	}
-	v, err := r.run(e)
+	v, err := p.Eval(r.env)
 	if err != nil {
 		return dst, err
 	}
-	return appendValue(dst, v)
+	return expression.AppendJSON(dst, v)
 }

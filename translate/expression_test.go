@@ -3,6 +3,8 @@ package translate
 import (
 	"strings"
 	"testing"
+
+	"banyan/expression"
 )
 
 // TestExpressions runs expressions on a row, NULLs and money included.
@@ -49,7 +51,7 @@ func TestExpressions(t *testing.T) {
 		"any(rows, .n == 7)": "true", "find(rows, .n == 8)": "null", `join(map(rows, .word), ",")`: `"Ünï,Ünï"`, "round(new.rate * 25, 0)": `"3"`, "string(new.price)": `"2.550"`,
 		"new.none ?? 5": "5", `op == "insert" ? key : nil`: `"1"`, "abs(-new.price)": `{"amount":2550,"scale":3,"currency":"GBP"}`,
 	} {
-		e, err := compileExpression(source, s, nil)
+		e, err := compileExpression(source, s, expression.Any)
 		if err != nil {
 			t.Errorf("%s: %v", source, err)
 			continue
@@ -61,7 +63,7 @@ func TestExpressions(t *testing.T) {
 	}
 	for _, source := range []string{"new.nothing", "old.n", "new.n and true", "new.word - 1", "new.word > 1", "now()", "new.n ** 2", "new.word matches 'x'", "1..9", "new.word[1:2]",
 		"$env", "let x = 1; x", "new.at + 1", "rows.n", "filter(rows, .nothing)", "0.1234567890123456789", "nosuch(1)", "new.word.Len()", "sum(rows, .word)"} {
-		if _, err := compileExpression(source, s, nil); err == nil {
+		if _, err := compileExpression(source, s, expression.Any); err == nil {
 			t.Errorf("%s is taken", source)
 		}
 	}

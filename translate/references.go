@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/expr-lang/expr/ast"
+	"banyan/expression"
 )
 
 // references are the columns that the rules of one aggregate name, beyond those
@@ -46,8 +46,9 @@ func (c *compiler) references(cfg *AggregateConfig) *references {
 			if source == "" {
 				continue
 			}
-			if tree, err := parseExpression(source); err == nil {
-				ast.Walk(&tree.Node, observer(func(n ast.Node) { r.node(n, anchor) }))
+			members, _ := expression.Members(source)
+			for _, m := range members {
+				r.member(m, anchor)
 			}
 		}
 	}
@@ -60,25 +61,15 @@ func (r *references) name(table, column string) {
 	}
 }
 
-func (r *references) node(n ast.Node, anchor string) {
-	m, ok := n.(*ast.MemberNode)
-	if !ok {
-		return
+func (r *references) member(m expression.Member, anchor string) {
+	switch m.Var {
+	case "new", "old":
+		r.name(anchor, m.Name)
+	case "state":
+		r.name(r.root, m.Name)
+	case "":
+		r.loose = append(r.loose, m.Name)
 	}
-	column, ok := m.Property.(*ast.StringNode)
-	if !ok {
-		return
-	}
-	if id, ok := m.Node.(*ast.IdentifierNode); ok {
-		switch id.Value {
-		case "new", "old":
-			r.name(anchor, column.Value)
-		case "state":
-			r.name(r.root, column.Value)
-		}
-		return
-	}
-	r.loose = append(r.loose, column.Value)
 }
 
 // path is a reach key: new.x, old.x, state.x or child.x.

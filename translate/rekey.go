@@ -1,6 +1,9 @@
 package translate
 
-import "banyan/wal"
+import (
+	"banyan/expression"
+	"banyan/wal"
+)
 
 // born says whether a root row that arrives with a new key was inserted in this
 // very transaction: then it is a birth like any other.
@@ -52,7 +55,7 @@ func (w *work) rekeyedTo(x *aggTx, p *part) {
 	p.by, p.event = "", ""
 	e := w.newEvent(x, p, x.a.u.rekeyed, 1)
 	e.data = append(e.data, `{"rekeyedTo":`...)
-	e.data = append(appendString(e.data, key), ',')
+	e.data = append(expression.AppendText(e.data, key), ',')
 	if w.appendLast(x, e) {
 		p.decide(used, "implicit: the key changed", e.text)
 		x.events = append(x.events, e)

@@ -2,6 +2,8 @@ package translate
 
 import (
 	"fmt"
+
+	"banyan/expression"
 )
 
 // state of one column of a row in memory. The first four are wal.Kind's.
@@ -54,9 +56,9 @@ type rowValue struct {
 	rowsOf func(*utable) []any
 }
 
-// get gives the named column or the list of child rows. The names are known:
+// Field gives the named column or the list of child rows. The names are known:
 // Compile has checked them.
-func (r *rowValue) get(name string) (any, error) {
+func (r *rowValue) Field(name string) (any, error) {
 	i, ok := r.t.index[name]
 	if !ok {
 		if child := r.t.children[name]; child != nil && r.rowsOf != nil {
@@ -87,7 +89,7 @@ func appendColumn(dst []byte, c *column, v val, what string) ([]byte, error) {
 		return append(dst, "null"...), nil
 	case valText:
 		if c.mask != "" {
-			return appendString(dst, v.s), nil
+			return expression.AppendText(dst, v.s), nil
 		}
 		dst, err := c.codec.appendJSON(dst, v.s)
 		if err != nil {
@@ -98,8 +100,8 @@ func appendColumn(dst []byte, c *column, v val, what string) ([]byte, error) {
 	return dst, &valueError{what, c.name, errNotInLog}
 }
 
-// appendJSON appends the row as an object.
-func (r *rowValue) appendJSON(dst []byte) ([]byte, error) {
+// AppendJSON appends the row as an object.
+func (r *rowValue) AppendJSON(dst []byte) ([]byte, error) {
 	dst = append(dst, '{')
 	var err error
 	for n, i := range r.t.shown {
@@ -120,7 +122,7 @@ func (r *rowValue) appendJSON(dst []byte) ([]byte, error) {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, child.label...)
-		if dst, err = appendList(dst, r.rowsOf(child)); err != nil {
+		if dst, err = expression.AppendJSON(dst, r.rowsOf(child)); err != nil {
 			return dst, err
 		}
 	}

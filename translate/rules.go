@@ -271,8 +271,8 @@ type rule struct {
 	version    int
 	table      *utable
 	op         wal.Op
-	when       *expression
-	occurredAt *expression
+	when       *program
+	occurredAt *program
 	fields     []field
 	absorb     []*table
 	reach      []*reach
@@ -280,7 +280,7 @@ type rule struct {
 
 type field struct {
 	label string
-	value *expression
+	value *program
 }
 
 // reach is one way in which a rule reaches rows of other aggregates.

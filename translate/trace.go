@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banyan/event"
+	"banyan/expression"
 )
 
 // maxTraceChanges and maxTraceBytes bound the trace of one transaction.
@@ -95,7 +96,7 @@ func (t *tracer) begin(dst []byte, m *txMeta, rules, total int) {
 func (t *tracer) field(name, value string) {
 	if value != "" {
 		t.dst = append(append(append(t.dst, ',', '"'), name...), '"', ':')
-		t.dst = appendString(t.dst, value)
+		t.dst = expression.AppendText(t.dst, value)
 	}
 }
 
@@ -188,7 +189,7 @@ func (t *tracer) row(name string, tb *table, r row, parts []*part) {
 		if v.kind == valNull {
 			t.dst = append(t.dst, "null"...)
 		} else {
-			t.dst = appendString(t.dst, v.s)
+			t.dst = expression.AppendText(t.dst, v.s)
 		}
 	}
 	t.dst = append(t.dst, '}')

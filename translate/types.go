@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"banyan/expression"
 	"banyan/wal"
 )
 
@@ -88,7 +89,7 @@ func (c *codec) appendJSON(dst []byte, text string) ([]byte, error) {
 		return append(dst, text...), nil
 	case kindFloat:
 		if text == "NaN" || strings.HasSuffix(text, "Infinity") {
-			return appendString(dst, text), nil
+			return expression.AppendText(dst, text), nil
 		}
 		if !json.Valid([]byte(text)) {
 			return dst, errForm
@@ -120,7 +121,7 @@ func (c *codec) appendJSON(dst []byte, text string) ([]byte, error) {
 	if !utf8.ValidString(text) {
 		return dst, errEncoding
 	}
-	return appendString(dst, text), nil
+	return expression.AppendText(dst, text), nil
 }
 
 func isInteger(s string) bool {
@@ -143,7 +144,7 @@ func isInteger(s string) bool {
 // their Postgres text. A timestamp without time zone is read as UTC.
 func appendTime(dst []byte, text string) []byte {
 	if len(text) < 19 || text[4] != '-' || text[10] != ' ' || strings.HasSuffix(text, "BC") {
-		return appendString(dst, text)
+		return expression.AppendText(dst, text)
 	}
 	dst = append(dst, '"')
 	dst = append(dst, text[:10]...)
@@ -218,7 +219,7 @@ func (c *codec) appendArray(dst []byte, text string) ([]byte, error) {
 		if !utf8.ValidString(text) {
 			return dst, errEncoding
 		}
-		return appendString(dst, text), nil
+		return expression.AppendText(dst, text), nil
 	}
 	dst, rest, err := c.elem.appendItems(dst, text, 0)
 	if err == nil && rest != "" {
@@ -288,37 +289,6 @@ func arrayItem(text string) (item string, quoted bool, rest string, err error) {
 		return "", false, text, errForm
 	}
 	return text[:end], false, text[end:], nil
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendString appends a JSON string. Unlike encoding/json it escapes nothing
-// that need not be, so that the bytes are the same wherever they are made.
-func appendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		dst = append(dst, s[start:i]...)
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		start = i + 1
-	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"')
 }
 
 // valueError says which column's value has no exact form.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"banyan/expression"
+
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
 )
@@ -281,7 +283,7 @@ func (v node) keys(handlers map[string]func(node)) map[string]place {
 		pos[e.key] = e.keyAt
 		handle, ok := handlers[e.key]
 		if !ok {
-			v.f.add(e.keyAt, e.field, e.key, "is no key here; %s", didYouMean(e.key, known))
+			v.f.add(e.keyAt, e.field, e.key, "is no key here; %s", expression.DidYouMean(e.key, known))
 			continue
 		}
 		handle(e.node)
