@@ -98,7 +98,7 @@ func (c *capture) next(ctx context.Context) (wal.Batch, error) {
 func (c *capture) commit(ctx context.Context, batch wal.Batch) error {
 	c.warnOfColumns(batch.Txs)
 	err := c.store(ctx, batch.Txs, batch.End, batch.EndTime)
-	if (is[*translate.UnknownError](err) || is[*translate.SchemaError](err)) && len(batch.Txs) > 1 {
+	if (cli.Is[*translate.UnknownError](err) || cli.Is[*translate.SchemaError](err)) && len(batch.Txs) > 1 {
 		for _, tx := range batch.Txs {
 			if err := c.store(ctx, []*wal.Tx{tx}, tx.EndLSN, tx.CommitTime); err != nil {
 				return err

@@ -1,9 +1,8 @@
 package main
 
 import (
-	"errors"
-
 	"banyan/bus"
+	"banyan/cmd/internal/cli"
 	"banyan/outbox"
 	"banyan/translate"
 	"banyan/wal"
@@ -13,20 +12,15 @@ import (
 // a slot or a topic that is not as we left it, a change that nobody understands.
 func refused(err error) bool {
 	for _, is := range []func(error) bool{
-		is[*translate.UnknownError], is[*translate.SchemaError],
-		is[*wal.SlotMissingError], is[*wal.SlotLostError], is[*wal.SlotAheadError], is[*wal.SlotUnfitError],
-		is[*wal.IncarnationError], is[*wal.PublicationError], is[*wal.DecodeError], is[*wal.SetupError],
-		is[*outbox.IncarnationError], is[*outbox.SourceError], is[*outbox.SchemaError], is[*outbox.LeaseError], is[*outbox.Refused],
-		is[*bus.Mismatch],
+		cli.Is[*translate.UnknownError], cli.Is[*translate.SchemaError],
+		cli.Is[*wal.SlotMissingError], cli.Is[*wal.SlotLostError], cli.Is[*wal.SlotAheadError], cli.Is[*wal.SlotUnfitError],
+		cli.Is[*wal.IncarnationError], cli.Is[*wal.PublicationError], cli.Is[*wal.DecodeError], cli.Is[*wal.SetupError],
+		cli.Is[*outbox.IncarnationError], cli.Is[*outbox.SourceError], cli.Is[*outbox.SchemaError], cli.Is[*outbox.LeaseError], cli.Is[*outbox.Refused],
+		cli.Is[*bus.Mismatch],
 	} {
 		if is(err) {
 			return true
 		}
 	}
 	return false
-}
-
-func is[E error](err error) bool {
-	_, ok := errors.AsType[E](err)
-	return ok
 }

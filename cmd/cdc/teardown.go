@@ -62,7 +62,7 @@ func foreignSlot(ctx context.Context, cfg *translate.Config, store *outbox.Store
 		return err
 	}
 	_, err = wal.SlotInfo(ctx, conn, cfg.Source.Slot)
-	if is[*wal.SlotMissingError](err) {
+	if cli.Is[*wal.SlotMissingError](err) {
 		return nil
 	}
 	if err != nil {

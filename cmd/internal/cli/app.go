@@ -81,7 +81,7 @@ func (a *App) Run(ctx context.Context, root *cobra.Command, args []string) int {
 	a.furnish(root)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err != nil && !a.started && !is[*Error](err) {
+	if err != nil && !a.started && !Is[*Error](err) {
 		err = BadInput("%w: %s --help, and --help of each command, tell more", err, a.Name) // cobra's own complaints
 	}
 	if err != nil && !errors.Is(err, errSilent) {
@@ -134,7 +134,7 @@ func exactArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			err := check(c, args)
-			if err != nil && !is[*Error](err) {
+			if err != nil && !Is[*Error](err) {
 				return BadInput("%w: usage: %s", err, c.UseLine())
 			}
 			return err

@@ -65,7 +65,7 @@ func (a *App) code(err error) int {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
-	if is[*pgconn.ParseConfigError](err) {
+	if Is[*pgconn.ParseConfigError](err) {
 		return CodeInput
 	}
 	if a.Refused != nil && a.Refused(err) {
@@ -74,7 +74,9 @@ func (a *App) code(err error) int {
 	return CodeSurroundings
 }
 
-func is[E error](err error) bool {
+// Is reports whether err is, or wraps, an error of type E: for Refused, which
+// lists types.
+func Is[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok
 }
