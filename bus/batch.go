@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go/compress"
@@ -122,10 +123,11 @@ var errBatch = errors.New("the record batch is damaged")
 // batches, which transactions leave, are passed over. The records share b.
 func readBatches(b []byte, partition int, from int64, records []event.Record) ([]event.Record, int64, error) {
 	be := binary.BigEndian
+	d := decoder{partition: partition, records: slices.Grow(records, countRecords(b))}
 	for len(b) >= batchLength+4 {
 		n := int(int32(be.Uint32(b[batchLength:]))) + batchLength + 4
 		if n < batchLength+4 {
-			return records, from, errBatch
+			return d.records, from, errBatch
 		}
 		if n > len(b) {
 			break
@@ -133,13 +135,13 @@ func readBatches(b []byte, partition int, from int64, records []event.Record) ([
 		batch := b[:n]
 		b = b[n:]
 		if n <= batchMagic || batch[batchMagic] != 2 {
-			return records, from, fmt.Errorf("%w: a message format older than 2, which only a Kafka before 0.11 writes", errBatch)
+			return d.records, from, fmt.Errorf("%w: a message format older than 2, which only a Kafka before 0.11 writes", errBatch)
 		}
 		if n < batchHeader {
-			return records, from, errBatch
+			return d.records, from, errBatch
 		}
 		if crc32.Checksum(batch[batchAttributes:], castagnoli) != be.Uint32(batch[batchCRC:]) {
-			return records, from, fmt.Errorf("%w: its checksum differs", errBatch)
+			return d.records, from, fmt.Errorf("%w: its checksum differs", errBatch)
 		}
 		base := int64(be.Uint64(batch))
 		last := base + int64(int32(be.Uint32(batch[batchLastDelta:])))
@@ -147,26 +149,56 @@ func readBatches(b []byte, partition int, from int64, records []event.Record) ([
 			continue
 		}
 		if be.Uint16(batch[batchAttributes:])&attributeControl == 0 {
-			var err error
-			if records, err = readBatch(batch, partition, base, from, records); err != nil {
-				return records, from, err
+			if err := d.batch(batch, base, from); err != nil {
+				return d.records, from, err
 			}
 		}
 		// Not the last record's offset but the batch's: compaction takes
 		// records away and leaves the batch its range.
 		from = last + 1
 	}
-	return records, from, nil
+	return d.records, from, nil
 }
 
-func readBatch(batch []byte, partition int, base, from int64, records []event.Record) ([]event.Record, error) {
+// countRecords says how many records the batches in b claim to hold, or how
+// many there is room for where they claim more.
+func countRecords(b []byte) int {
+	const smallest = 7 // bytes of a record that holds nothing
+	be := binary.BigEndian
+	room, count := len(b)/smallest, 0
+	for len(b) >= batchHeader {
+		count += int(min(be.Uint32(b[batchCount:]), uint32(room)))
+		n := int(int32(be.Uint32(b[batchLength:]))) + batchLength + 4
+		if n < batchHeader || n > len(b) {
+			break
+		}
+		b = b[n:]
+	}
+	return min(count, room)
+}
+
+// decoder reads the records of the batches of one fetch.
+type decoder struct {
+	partition int
+	records   []event.Record
+
+	b     []byte // of the batch
+	at    int    // in b
+	bad   bool
+	stamp time.Time      // the broker's, which all records of the batch have; zero where they have their own
+	free  []event.Header // room for headers, shared by many records
+	last  []event.Header // of the record before: the next one mostly has the same names
+}
+
+// batch appends the records of a batch from offset from on.
+func (d *decoder) batch(batch []byte, base, from int64) error {
 	be := binary.BigEndian
 	attributes := be.Uint16(batch[batchAttributes:])
 	body := batch[batchHeader:]
 	if code := compress.Compression(attributes & attributeCompression); code != 0 {
 		codec := code.Codec()
 		if codec == nil {
-			return records, fmt.Errorf("%w: compression %d is unknown", errBatch, code)
+			return fmt.Errorf("%w: compression %d is unknown", errBatch, code)
 		}
 		r := codec.NewReader(bytes.NewReader(body))
 		plain, err := io.ReadAll(r)
@@ -174,43 +206,36 @@ func readBatch(batch []byte, partition int, base, from int64, records []event.Re
 			err = cerr
 		}
 		if err != nil {
-			return records, fmt.Errorf("%w: decompress: %w", errBatch, err)
+			return fmt.Errorf("%w: decompress: %w", errBatch, err)
 		}
 		body = plain
 	}
 	first := int64(be.Uint64(batch[batchFirstTime:]))
-	count := int(int32(be.Uint32(batch[batchCount:])))
-	d := decoder{b: body}
-	for range count {
-		r := d.record(base, first)
-		if d.bad {
-			return records, errBatch
-		}
-		if attributes&attributeLogTime != 0 {
-			r.Time = time.UnixMilli(int64(be.Uint64(batch[batchMaxTime:]))).UTC()
-		}
-		if r.Offset >= from {
-			r.Partition = partition
-			records = append(records, r)
+	d.stamp = time.Time{}
+	if attributes&attributeLogTime != 0 {
+		d.stamp = time.UnixMilli(int64(be.Uint64(batch[batchMaxTime:]))).UTC()
+	}
+	d.b, d.at = body, 0
+	for left := int(int32(be.Uint32(batch[batchCount:]))); left > 0; left-- {
+		if d.record(base, first, from, left); d.bad {
+			return errBatch
 		}
 	}
-	return records, nil
-}
-
-// decoder reads the records of one batch.
-type decoder struct {
-	b    []byte
-	bad  bool
-	free []event.Header // room for headers, shared by the records of a batch
+	return nil
 }
 
 func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.b)
+	if d.at < len(d.b) && d.b[d.at] < 0x80 { // most are that small
+		v := int64(d.b[d.at])
+		d.at++
+		return v>>1 ^ -(v & 1)
+	}
+	v, n := binary.Varint(d.b[d.at:])
 	if n <= 0 {
 		d.bad = true
 		return 0
 	}
-	d.b = d.b[n:]
+	d.at += n
 	return v
 }
 
@@ -218,44 +243,60 @@ func (d *decoder) take(n int64) []byte {
 	if n < 0 {
 		return nil
 	}
-	if d.bad || n > int64(len(d.b)) {
+	if d.bad || n > int64(len(d.b)-d.at) {
 		d.bad = true
 		return nil
 	}
-	v := d.b[:n:n]
-	d.b = d.b[n:]
+	end := d.at + int(n)
+	v := d.b[d.at:end:end]
+	d.at = end
 	return v
 }
 
-func (d *decoder) record(base, first int64) event.Record {
+// record appends the next record, if its offset is at least from. left counts
+// those that the batch still has.
+func (d *decoder) record(base, first, from int64, left int) {
 	d.varint() // length
 	d.take(1)  // attributes
 	at := first + d.varint()
 	offset := base + d.varint()
 	key := d.take(d.varint())
 	value := d.take(d.varint())
-	n := d.varint()
-	if d.bad || n < 0 || n > int64(len(d.b)) {
+	n := int(d.varint())
+	// A header takes two bytes at least.
+	if room := (len(d.b) - d.at) / 2; d.bad || n < 0 || n > room {
 		d.bad = true
-		return event.Record{}
-	}
-	if n == 0 {
-		return event.Record{Key: key, Value: value, Time: time.UnixMilli(at).UTC(), Offset: offset}
-	}
-	if len(d.free) < int(n) {
-		d.free = make([]event.Header, max(int(n), 512))
+		return
+	} else if n > len(d.free) {
+		d.free = make([]event.Header, min(n*left, room))
 	}
 	headers := d.free[:n:n]
 	d.free = d.free[n:]
 	for i := range headers {
+		h := &headers[i]
 		name := d.take(d.varint())
-		known, ok := headerNames[string(name)]
-		if !ok {
-			known = string(name)
+		if i < len(d.last) && d.last[i].Key == string(name) {
+			h.Key = d.last[i].Key
+		} else if known, ok := headerNames[string(name)]; ok {
+			h.Key = known
+		} else {
+			h.Key = string(name)
 		}
-		headers[i] = event.Header{Key: known, Value: d.take(d.varint())}
+		h.Value = d.take(d.varint())
 	}
-	return event.Record{Key: key, Value: value, Headers: headers, Time: time.UnixMilli(at).UTC(), Offset: offset}
+	if n == 0 {
+		headers = nil
+	} else {
+		d.last = headers
+	}
+	if offset < from {
+		return
+	}
+	stamp := d.stamp
+	if stamp.IsZero() {
+		stamp = time.UnixMilli(at).UTC()
+	}
+	d.records = append(d.records, event.Record{Key: key, Value: value, Headers: headers, Time: stamp, Partition: d.partition, Offset: offset})
 }
 
 // headerNames spares one small string per header and record.

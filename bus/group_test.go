@@ -241,7 +241,7 @@ func TestGroupWorkFails(t *testing.T) {
 	_, c := start(t)
 	ensure(t, c, BusinessTopic("t", 6))
 	cfg := quickGroup("g", "t")
-	cfg.SessionTimeout = 5 * time.Minute // what is waited for it, nobody sees
+	cfg.SessionTimeout, cfg.RebalanceTimeout = 5*time.Minute, 5*time.Minute // longer than this test waits
 	g := newCrew(t, c, cfg)
 	g.join("a", g.work("a"))
 	g.shared(6, map[string]int{"a": 6})
@@ -323,7 +323,7 @@ func TestGroupInstanceComesBack(t *testing.T) {
 func checkInstanceComesBack(t *testing.T, c *Cluster) {
 	ensure(t, c, BusinessTopic("invoices", 6))
 	cfg := quickGroup("killed", "invoices")
-	cfg.SessionTimeout = 5 * time.Minute
+	cfg.SessionTimeout, cfg.RebalanceTimeout = 5*time.Minute, 5*time.Minute
 	cfg.Instance = "pod-b"
 	// A member whose process is gone: it joins and never gives a sign of life.
 	dead := &member{c: c, op: "join", cfg: cfg}
