@@ -17,7 +17,7 @@ func (b *builder) unary(n *ast.UnaryNode) (node, Type) {
 	case "-":
 		return fold(b, n, &unaryNode{b.ops.negative, of}, of), typ
 	case "+":
-		return of, typ
+		return fold(b, n, &unaryNode{func(x any) (any, error) { return x, nil }, of}, of), typ
 	}
 	b.refuse(n, "%s is not part of expressions", n.Operator)
 	return nothingNode, Type{}
@@ -258,7 +258,7 @@ func (b *builder) loop(n ast.Node, name string, args []ast.Node) (node, Type, in
 		return &loopNode{b.ops, name, list, each}, elem, -1
 	case "count":
 		if each == nil {
-			each = itemNode{}
+			each = conditionNode{}
 		}
 		return &loopNode{b.ops, name, list, each}, Type{Kind: Int}, -1
 	}

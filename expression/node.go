@@ -94,6 +94,16 @@ type itemNode struct{}
 
 func (itemNode) eval(_ Input, at *cursor) (any, error) { return at.item, nil }
 
+// conditionNode is an item that must be a condition itself.
+type conditionNode struct{}
+
+func (conditionNode) eval(_ Input, at *cursor) (any, error) {
+	if !fits(at.item, Bool) {
+		return nil, fmt.Errorf("count() of a list that holds %s, want conditions; len() counts all items", describe(at.item))
+	}
+	return at.item, nil
+}
+
 type positionNode struct{}
 
 func (positionNode) eval(_ Input, at *cursor) (any, error) { return at.index, nil }

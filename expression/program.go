@@ -71,7 +71,7 @@ func (p *Program) Want(k Kind) error {
 	if c, ok := p.root.(*constant); ok && c.value == nil {
 		return nil
 	}
-	return &Error{Source: p.source, Line: 1, Column: 1, Message: fmt.Sprintf("gives %s, want %s", got, k)}
+	return &Error{Source: p.source, Message: fmt.Sprintf("gives %s, want %s", got, k)}
 }
 
 // Eval computes the value. An error names the expression and what could not be

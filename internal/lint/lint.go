@@ -71,7 +71,7 @@ var Homes = map[string][]string{
 	"github.com/twmb/franz-go":      {"internal/embedded", "internal/kafkatest", "bench"},
 	"github.com/labstack/echo":      {"cmd/legacy-shop"},
 	"github.com/spf13/cobra":        {"cmd"},
-	"github.com/expr-lang/expr":     {"expression", "translate"},
+	"github.com/expr-lang/expr":     {"expression"},
 	"github.com/google/go-cmp":      {"compare", "projections/projectiontest"},
 	"github.com/prometheus":         {"cmd"},
 	"github.com/ulikunitz/xz":       {"internal/embedded"},
