@@ -134,6 +134,42 @@ func TestHollowBatches(t *testing.T) {
 	}
 }
 
+// A topic whose times are the broker's has them in the batch, and a batch that
+// is damaged stays so: no patience helps.
+func TestBrokersTimeAndDamage(t *testing.T) {
+	k, c := start(t)
+	ensure(t, c, BusinessTopic("t", 1))
+	stamped := appendBatch(nil, sample(3), time.UnixMilli(1))
+	stamped[batchAttributes+1] |= attributeLogTime
+	binary.BigEndian.PutUint64(stamped[batchMaxTime:], 77)
+	binary.BigEndian.PutUint32(stamped[batchCRC:], crc32.Checksum(stamped[batchAttributes:], castagnoli))
+	own := appendBatch(nil, []event.Record{{Time: time.UnixMilli(5)}}, time.UnixMilli(1))
+	own[7] = 3 // its offset
+	got, next, err := readBatches(append(own, stamped...), 0, 2, nil)
+	if err != nil || next != 4 || len(got) != 1 || got[0].Time.UnixMilli() != 5 {
+		t.Fatal(got, next, err)
+	}
+	got, next, err = readBatches(append(stamped, own...), 0, 2, nil)
+	if err != nil || next != 4 || len(got) != 2 || got[0].Time.UnixMilli() != 77 || got[1].Time.UnixMilli() != 5 {
+		t.Fatal(got, next, err)
+	}
+	stamped[batchHeader+20] ^= 1
+	k.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		p := kmsg.NewFetchResponseTopicPartition()
+		p.HighWatermark, p.RecordBatches = 3, stamped
+		topic := kmsg.NewFetchResponseTopic()
+		topic.Topic, topic.Partitions = "t", append(topic.Partitions, p)
+		res := req.ResponseKind().(*kmsg.FetchResponse)
+		res.Topics = append(res.Topics, topic)
+		return res, nil, true
+	})
+	var e *Error
+	if err := tail(t, c, "t", 0, 0).ended(t); !errors.As(err, &e) || e.Kind != Permanent || !errors.Is(err, errBatch) {
+		t.Error(err)
+	}
+}
+
 // A broker that announces records and never sends them is not asked for ever.
 func TestReadGivesUp(t *testing.T) {
 	k, c := start(t)

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -118,6 +119,14 @@ func TestTLS(t *testing.T) {
 	}
 	if d := diff(want, collect(t, c, "t", 0, 0, 10)); d != "" {
 		t.Fatal(d)
+	}
+	// A group has connections of its own.
+	joined := false
+	if err := c.JoinGroup(t.Context(), quickGroup("g", "t"), func(_ context.Context, parts map[string][]int) error {
+		joined = len(parts["t"]) == 1
+		return nil
+	}); err != nil || !joined {
+		t.Error(joined, err)
 	}
 
 	other, err := LoadTLS(newAuthority(t).file, "", "")
