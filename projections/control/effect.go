@@ -36,9 +36,9 @@ type Entry struct {
 	SentAt     time.Time
 }
 
-// Identity is what a receiver can tell repeats by: the same for every attempt,
+// Key is what a receiver can tell repeats by: the same for every attempt,
 // whatever version of the projection promised it.
-func (e *Effect) Identity() string {
+func (e *Effect) Key() string {
 	return e.Projection + "/" + e.Name + "/" + strconv.Itoa(e.N) + "/" + e.Source
 }
 
