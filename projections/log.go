@@ -16,9 +16,11 @@ type Log interface {
 	Ends(ctx context.Context, topic string, partition int) (first, next int64, err error)
 	// Read yields the records from offset from to before until and ends.
 	Read(ctx context.Context, topic string, partition int, from, until int64) iter.Seq2[event.Record, error]
-	// Tail yields records as they come, in slices; an empty one says that there
-	// is nothing more at the moment. It ends with ctx or an error.
-	Tail(ctx context.Context, topic string, partition int, from int64) iter.Seq2[[]event.Record, error]
+	// Tail yields records as they come, in slices that the consumer may keep; an
+	// empty one says that there is nothing more at the moment. It ends with ctx
+	// or an error, and outlives what passes: stalled, if not nil, is then called
+	// with the reason, and with nil when it goes on.
+	Tail(ctx context.Context, topic string, partition int, from int64, stalled func(error)) iter.Seq2[[]event.Record, error]
 }
 
 // Work is done with the partitions of an assignment until ctx is done, which it

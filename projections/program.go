@@ -51,6 +51,13 @@ type Event struct {
 	Tombstone bool
 	// Prepared is what Prepare made of the event.
 	Prepared any
+	// Fault is why it could not be prepared; such an event is parked and is not
+	// given to Apply.
+	Fault error
+	// Size of its record in bytes, about.
+	Size int
+
+	record *event.Record // as it was read; nil for one that was made by hand
 }
 
 // Program is what a projection does with events.

@@ -2,6 +2,7 @@ package projectiontest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -52,7 +53,8 @@ func (l *Log) DeleteTopic(name string) {
 	l.tell()
 }
 
-// Break lets every reading and writing fail with err from now on; nil mends it.
+// Break lets every reading and writing fail with err from now on, and tails wait;
+// nil mends it.
 func (l *Log) Break(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -161,19 +163,26 @@ func (l *Log) Read(ctx context.Context, topic string, part int, from, until int6
 }
 
 // Tail yields records as they come; an empty slice says that there is nothing
-// more at the moment. It ends with ctx or an error.
-func (l *Log) Tail(ctx context.Context, topic string, part int, from int64) iter.Seq2[[]event.Record, error] {
+// more at the moment. While the Log is broken it waits and says so to stalled. It
+// ends with ctx or an error.
+func (l *Log) Tail(ctx context.Context, topic string, part int, from int64, stalled func(error)) iter.Seq2[[]event.Record, error] {
 	return func(yield func([]event.Record, error) bool) {
+		broken := false
 		for {
 			batch, next, changed, err := l.take(topic, part, from, 1<<62)
+			var off *unplugged
+			again := errors.As(err, &off)
+			if stalled != nil && again != broken {
+				stalled(err)
+			}
+			broken = again
 			if cause := context.Cause(ctx); cause != nil {
-				err = cause
+				err, again = cause, false
 			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if !yield(batch, nil) {
+			if !again && (err != nil || !yield(batch, nil)) {
+				if err != nil {
+					yield(nil, err)
+				}
 				return
 			}
 			if len(batch) > 0 || next > from {
@@ -191,6 +200,11 @@ func (l *Log) Tail(ctx context.Context, topic string, part int, from int64) iter
 // chunk is how many records one step of a reader takes at most.
 const chunk = 500
 
+// unplugged is the error of a Log that is broken for now.
+type unplugged struct{ error }
+
+func (u *unplugged) Unwrap() error { return u.error }
+
 // take copies some records, and says from which offset to go on and what tells
 // that there is more.
 func (l *Log) take(topic string, part int, from, until int64) ([]event.Record, int64, <-chan struct{}, error) {
@@ -198,7 +212,7 @@ func (l *Log) take(topic string, part int, from, until int64) ([]event.Record, i
 	defer l.mu.Unlock()
 	p, err := l.at(topic, part)
 	if err != nil {
-		return nil, from, nil, err
+		return nil, from, l.changed, err
 	}
 	if from < 0 {
 		from = p.first
@@ -220,7 +234,7 @@ func (l *Log) take(topic string, part int, from, until int64) ([]event.Record, i
 
 func (l *Log) at(topic string, part int) (*partition, error) {
 	if l.broken != nil {
-		return nil, l.broken
+		return nil, &unplugged{l.broken}
 	}
 	parts := l.topics[topic]
 	if part < 0 || part >= len(parts) {

@@ -185,9 +185,9 @@ func TestLogLikeABroker(t *testing.T) {
 	tail, end := context.WithCancel(ctx)
 	defer end()
 	got := make(chan int)
-	ended := make(chan error, 1)
+	ended, stalls := make(chan error, 1), make(chan error, 2)
 	go func() {
-		for recs, err := range l.Tail(tail, orders, 0, 2) {
+		for recs, err := range l.Tail(tail, orders, 0, 2, func(err error) { stalls <- err }) {
 			if err != nil {
 				ended <- err
 				return
@@ -210,16 +210,30 @@ func TestLogLikeABroker(t *testing.T) {
 	}
 	broken := errors.New("unplugged")
 	l.Break(broken)
+	if err := waitFor(t, stalls, got); !errors.Is(err, broken) {
+		t.Errorf("stalled by %v", err)
+	}
+	l.Break(nil)
+	if err := waitFor(t, stalls, got); err != nil {
+		t.Errorf("mended, and still stalled by %v", err)
+	}
+	end()
+	if err := waitFor(t, ended, got); !errors.Is(err, context.Canceled) {
+		t.Errorf("the tail ended with %v", err)
+	}
+}
+
+// waitFor takes what comes first, while the tail goes on.
+func waitFor(t *testing.T, from chan error, got chan int) error {
+	t.Helper()
 	for {
 		select {
+		case err := <-from:
+			return err
 		case <-got:
-			continue
-		case err := <-ended:
-			if !errors.Is(err, broken) {
-				t.Errorf("the tail ended with %v", err)
-			}
+		case <-t.Context().Done():
+			t.Fatal("it never came")
 		}
-		break
 	}
 }
 
