@@ -75,6 +75,21 @@ func (s *Sender) Run(ctx context.Context) error {
 	}
 }
 
+// Drain sends what is due and returns when nothing is: for a job that ends.
+func (s *Sender) Drain(ctx context.Context) error {
+	s.defaults()
+	lease, err := s.Store.Lease(ctx, s.Projection, 0, control.Sending, s.Owner)
+	if err != nil {
+		return fmt.Errorf("begin to send effects: %w", err)
+	}
+	defer lease.Close()
+	for {
+		if sent, err := s.round(ctx, lease); err != nil || sent == 0 {
+			return err
+		}
+	}
+}
+
 func (s *Sender) defaults() {
 	if s.Retry == 0 {
 		s.Retry = 5 * time.Minute

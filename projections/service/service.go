@@ -1,0 +1,266 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"banyan/projections"
+	"banyan/projections/control"
+	"banyan/projections/effects"
+)
+
+// Membership is how a version takes its partitions from a consumer group.
+type Membership struct {
+	Group    string
+	Topics   []string
+	OneOwner bool // one member has all partitions, the others stand by
+	// Stalled hears why there are no partitions, and nil when there are.
+	Stalled func(error)
+	// Applied gives the offsets to go on from, for tools that show a group's lag.
+	Applied func() map[string]map[int]int64
+}
+
+// Service follows one projection in one process.
+type Service struct {
+	Store *control.Store
+	Log   projections.Log
+	// Projection is its name.
+	Projection string
+	// Program gives what a version does; of versions in YAML it compiles
+	// Version.Definition.
+	Program func(v control.Version) (projections.Program, error)
+	// Join takes part in a consumer group until ctx is done or work ends, as
+	// bus.Cluster.JoinGroup does. Nil works on Assign without any group.
+	Join func(ctx context.Context, m Membership, work projections.Work) error
+	// Assign lists the numbers of the partitions to work on, of all topics; nil
+	// is all of them.
+	Assign []int
+	// Owner is host and process, for people.
+	Owner string
+	// Limits of batches; Park or stop at what cannot be applied.
+	Limits projections.Limits
+	Stop   bool
+	// Transport sends the effects; nil leaves them to others.
+	Transport *effects.Transport
+	// UntilCaughtUp ends Run when all versions have applied what lay in the
+	// topics when they began.
+	UntilCaughtUp bool
+	Logger        *slog.Logger // nil is silent
+
+	mu      sync.Mutex
+	runners map[int]*projections.Runner
+}
+
+// Run works until ctx is done, whose error it then returns, or until something
+// fails; with UntilCaughtUp it returns nil when there is nothing more to do.
+// Another owner that takes over makes it end with control.ErrFenced.
+func (s *Service) Run(ctx context.Context) error {
+	if s.Logger == nil {
+		s.Logger = slog.New(slog.DiscardHandler)
+	}
+	s.runners = map[int]*projections.Runner{}
+	g, within := errgroup.WithContext(ctx)
+	all, stop := context.WithCancel(within)
+	defer stop()
+	wake := make(chan struct{}, 1)
+	if s.Transport != nil {
+		g.Go(func() error { return s.sender(wake).Run(all) })
+	}
+	g.Go(func() error {
+		defer stop() // with UntilCaughtUp nothing is left to do
+		if err := s.follow(all, wake); err != nil || s.Transport == nil {
+			return err
+		}
+		return s.sender(nil).Drain(all)
+	})
+	err := g.Wait()
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+		return nil // we have stopped ourselves
+	}
+	return err
+}
+
+func (s *Service) sender(wake <-chan struct{}) *effects.Sender {
+	return &effects.Sender{Store: s.Store, Projection: s.Projection, Owner: s.Owner, Transport: s.Transport, Wake: wake, Log: s.Logger}
+}
+
+// followed is a version that is being followed.
+type followed struct {
+	stop  context.CancelFunc
+	state control.State
+}
+
+// follow keeps one worker for each version that is to be followed: it looks once
+// at the beginning and after each change, and waits for all workers in the end.
+func (s *Service) follow(ctx context.Context, wake chan<- struct{}) error {
+	g, within := errgroup.WithContext(ctx)
+	workers := map[int]*followed{}
+	look := func() error {
+		versions, err := s.Store.Versions(within, s.Projection)
+		if err != nil {
+			return err
+		}
+		for _, v := range versions {
+			w := workers[v.Number]
+			wanted := v.State == control.Active || v.State == control.Following || v.State == control.Kept
+			switch {
+			case wanted && w == nil:
+				ctx, stop := context.WithCancel(within)
+				workers[v.Number] = &followed{stop, v.State}
+				g.Go(func() error {
+					defer stop()
+					err := s.work(ctx, v)
+					if ctx.Err() != nil && within.Err() == nil {
+						return nil // it was retired
+					}
+					return err
+				})
+			case !wanted && w != nil:
+				w.stop()
+				delete(workers, v.Number)
+			}
+		}
+		return nil
+	}
+	if err := look(); err != nil {
+		return err
+	}
+	if s.UntilCaughtUp {
+		return g.Wait()
+	}
+	g.Go(func() error {
+		for change, err := range s.Store.Watch(within) {
+			switch {
+			case within.Err() != nil:
+				return within.Err()
+			case err != nil:
+				return fmt.Errorf("watch the versions of %s: %w", s.Projection, err)
+			case change.Kind == control.EffectPromised && (change.Projection == "" || change.Projection == s.Projection):
+				select {
+				case wake <- struct{}{}:
+				default:
+				}
+			case change.Kind == control.VersionChanged || change.Kind == control.Looked:
+				if err := look(); err != nil {
+					return err
+				}
+			}
+		}
+		return within.Err()
+	})
+	return g.Wait()
+}
+
+// work follows one version.
+func (s *Service) work(ctx context.Context, v control.Version) error {
+	p, err := s.Program(v)
+	if err != nil {
+		return fmt.Errorf("version %d of %s: %w", v.Number, s.Projection, err)
+	}
+	spec := p.Spec()
+	if err := checkShape(ctx, s.Store, v, spec); err != nil {
+		return err
+	}
+	o := projections.Options{Program: p, Version: v, Store: s.Store, Pool: s.Store.Pool(), Log: s.Log, Owner: s.Owner, Limits: s.Limits, Logger: s.Logger,
+		Until: projections.Until{CaughtUp: s.UntilCaughtUp}}
+	if s.Stop {
+		o.Poison = projections.Stop
+	}
+	r, err := projections.NewRunner(o)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.runners[v.Number] = r
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.runners, v.Number)
+		s.mu.Unlock()
+	}()
+	if s.Join == nil {
+		parts, err := s.assigned(ctx, spec)
+		if err != nil {
+			return err
+		}
+		return r.Run(ctx, parts)
+	}
+	return s.Join(ctx, Membership{
+		Group: fmt.Sprintf("banyan-%s-v%d", s.Projection, v.Number), Topics: spec.Topics, OneOwner: spec.Aligned, Applied: func() map[string]map[int]int64 { return applied(r.Stats()) },
+	}, func(ctx context.Context, parts map[string][]int) error {
+		err := r.Run(ctx, parts)
+		if !errors.Is(err, control.ErrFenced) {
+			return err
+		}
+		// The group may have given the partitions to another member, and this one
+		// is about to hear of it: then it may ask for new ones. Otherwise the other
+		// owner is none of the group, and to go on would be a tug of war.
+		s.Logger.Warn("another owner has taken over", "error", err)
+		timer := time.NewTimer(fencedPatience)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timer.C:
+			return err
+		}
+	})
+}
+
+// fencedPatience is longer than a member needs to hear that its session is over.
+const fencedPatience = 20 * time.Second
+
+func applied(st projections.Stats) map[string]map[int]int64 {
+	all := map[string]map[int]int64{}
+	for _, p := range st.Parts {
+		if all[p.Topic] == nil {
+			all[p.Topic] = map[int]int64{}
+		}
+		all[p.Topic][p.Part] = p.Offset
+	}
+	return all
+}
+
+// assigned is what Assign names, of all topics.
+func (s *Service) assigned(ctx context.Context, spec projections.Spec) (map[string][]int, error) {
+	if spec.Aligned && s.Assign != nil {
+		return nil, fmt.Errorf("%s is aligned: one owner merges all partitions, so none can be assigned", s.Projection)
+	}
+	parts := map[string][]int{}
+	for _, topic := range spec.Topics {
+		n, err := s.Log.Partitions(ctx, topic)
+		if err != nil {
+			return nil, fmt.Errorf("topic %s: %w", topic, err)
+		}
+		if s.Assign == nil {
+			for i := range n {
+				parts[topic] = append(parts[topic], i)
+			}
+			continue
+		}
+		for _, i := range s.Assign {
+			if i < 0 || i >= n {
+				return nil, fmt.Errorf("topic %s has partitions 0 to %d, not %d", topic, n-1, i)
+			}
+			parts[topic] = append(parts[topic], i)
+		}
+	}
+	return parts, nil
+}
+
+// Stats gives what the runners of this process say of themselves, by version.
+func (s *Service) Stats() map[int]projections.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[int]projections.Stats{}
+	for n, r := range s.runners {
+		all[n] = r.Stats()
+	}
+	return all
+}
