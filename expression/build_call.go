@@ -1,7 +1,6 @@
 package expression
 
 import (
-	"maps"
 	"slices"
 
 	"banyan/money"
@@ -42,6 +41,9 @@ func (b *builder) binary(n *ast.BinaryNode) (node, Type) {
 	if run == nil {
 		b.refuse(n, "%s is not part of expressions", n.Operator)
 		return nothingNode, Type{}
+	}
+	if sign := n.Operator; sign == "+" || sign == "-" || sign == "*" {
+		return fold(b, n, &arithNode{b.ops, sign[0], left, right}, left, right), typ
 	}
 	return fold(b, n, &binaryNode{run, left, right}, left, right), typ
 }
@@ -104,8 +106,7 @@ func (b *builder) call(n ast.Node, name string, args []ast.Node) (node, Type, in
 	f, own := functions[name]
 	foreign, given := b.env.Functions[name]
 	if !own && !given && !slices.Contains(loops, name) {
-		known := append(slices.Clone(functionNames), slices.Sorted(maps.Keys(b.env.Functions))...)
-		b.unknown(n, name, known, "%s() is not part of expressions", name)
+		b.unknown(n, name, b.env.functionNames(), "%s() is not part of expressions", name)
 		return nothingNode, Type{}, -1
 	}
 	if !slices.Contains(b.calls, name) {

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
@@ -47,7 +50,7 @@ func Compile(source string, env *Env) (*Program, error) {
 	}
 	tree, err := parse(source)
 	if err != nil {
-		return nil, err
+		return nil, misspelt(source, env, err)
 	}
 	b := &builder{env: env, ops: ops{lenient: env.MismatchIsNull}, source: source}
 	root, typ := b.build(tree.Node)
@@ -77,6 +80,23 @@ func parse(source string) (*parser.Tree, error) {
 		return nil, libraryError(source, err)
 	}
 	return tree, nil
+}
+
+var called = regexp.MustCompile(`[A-Za-z_]\w*\(`)
+
+// misspelt gives a better reason for a source that cannot be parsed: after a
+// function that is not known, .name is no expression.
+func misspelt(source string, env *Env, err error) error {
+	known := env.functionNames()
+	for _, at := range called.FindAllStringIndex(source, -1) {
+		name := source[at[0] : at[1]-1]
+		if near := nearest(name, known); near != "" && !slices.Contains(known, name) {
+			line, column := place(source, utf8.RuneCountInString(source[:at[0]]))
+			return &Error{Source: source, Line: line, Column: column, Unknown: name, Near: near,
+				Message: fmt.Sprintf("%s() is not part of expressions; %s", name, DidYouMean(name, known))}
+		}
+	}
+	return err
 }
 
 // check runs the library's checker and gives the type of the whole.

@@ -3,7 +3,6 @@ package expression
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -238,27 +237,15 @@ func ParseNumber(text string) (money.Decimal, error) {
 		return money.ParseNumber(text)
 	}
 	d, err := money.ParseNumber(text[:e])
-	if err != nil {
-		return d, err
-	}
-	n := 0
-	digits := strings.TrimPrefix(text[e+1:], "+")
-	minus := strings.HasPrefix(digits, "-")
-	if minus {
-		digits = digits[1:]
-	}
-	for i := 0; i < len(digits); i++ {
-		if c := digits[i]; c >= '0' && c <= '9' && n < math.MaxInt32 {
-			n = n*10 + int(c-'0')
-			continue
-		}
-		return d, fmt.Errorf("%.40q is not a decimal number", text)
-	}
-	if digits == "" || n > 400 {
-		return d, fmt.Errorf("%.40q is not a decimal number with an exponent up to 400", text)
-	}
-	if minus {
-		// 10^-400 does not fit NewDecimal's units, but its scale is free.
+	exponent := strings.TrimPrefix(text[e+1:], "+")
+	minus := strings.HasPrefix(exponent, "-")
+	n, ok := digits(strings.TrimPrefix(exponent, "-"), 9)
+	switch {
+	case err != nil || !ok:
+		return money.Decimal{}, fmt.Errorf("%.40q is not a decimal number", text)
+	case n > 400:
+		return money.Decimal{}, fmt.Errorf("%.40q is not a decimal number with an exponent up to 400", text)
+	case minus:
 		return d.Mul(money.NewDecimal(1, n)), nil
 	}
 	ten, err := money.ParseNumber("1" + strings.Repeat("0", n))

@@ -166,6 +166,10 @@ func (e *Env) check() error {
 	return nil
 }
 
+func (e *Env) functionNames() []string {
+	return append(slices.Clone(functionNames), slices.Sorted(maps.Keys(e.Functions))...)
+}
+
 func (e *Env) names() []string { return slices.Sorted(maps.Keys(e.Vars)) }
 
 // rows are the types of all objects that an expression can meet.

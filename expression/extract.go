@@ -168,13 +168,21 @@ func (r *record) get(name string) any {
 func (s *scanner) records(names []string, depth int) (any, error) {
 	base := len(s.stack)
 	defer func() { s.stack = s.stack[:base] }()
+	// Eight items at a time share their memory.
+	var made []record
+	var values []any
 	err := s.items(func() error {
 		if s.peek() != '{' {
 			v, err := s.value(depth + 1)
 			s.stack = append(s.stack, v)
 			return err
 		}
-		r := &record{names, make([]any, len(names))}
+		if len(made) == cap(made) {
+			made, values = make([]record, 0, 8), make([]any, 8*len(names))
+		}
+		made = append(made, record{names, values[:len(names):len(names)]})
+		values = values[len(names):]
+		r := &made[len(made)-1]
 		s.stack = append(s.stack, r)
 		return s.members(func(key []byte) error {
 			for i, name := range names {

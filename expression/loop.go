@@ -35,7 +35,10 @@ func (n *loopNode) eval(in Input, at *cursor) (any, error) {
 // search is for conditions.
 func (n *loopNode) search(list []any, c *cursor, in Input) (any, error) {
 	var count int64
-	kept := []any{}
+	var kept []any
+	if n.name == "filter" {
+		kept = make([]any, 0, len(list))
+	}
 	for i, item := range list {
 		if err := c.next(item, i); err != nil {
 			return nil, err
@@ -94,40 +97,4 @@ func evalList(o ops, name string, n node, in Input, at *cursor) ([]any, error) {
 		return nil, fmt.Errorf("%s() of %s, want a list", name, describe(v))
 	}
 	return list, nil
-}
-
-// sumNode adds up the items of a list, or what each computes of them. NULLs are
-// left out; the sum of nothing is zero, of money where the items are known to
-// be money.
-type sumNode struct {
-	ops  ops
-	list node
-	each node // nil for the items themselves
-	zero any
-}
-
-func (n *sumNode) eval(in Input, at *cursor) (any, error) {
-	list, err := evalList(n.ops, "sum", n.list, in, at)
-	if err != nil || len(list) == 0 {
-		return n.zero, err
-	}
-	c := within(at)
-	total := n.zero
-	for i, v := range list {
-		if n.each != nil {
-			if err := c.next(v, i); err != nil {
-				return nil, err
-			}
-			if v, err = n.each.eval(in, c); err != nil {
-				return nil, err
-			}
-		}
-		if v == nil {
-			continue
-		}
-		if total, err = n.ops.add(total, v); err != nil {
-			return nil, err
-		}
-	}
-	return total, nil
 }
