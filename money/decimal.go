@@ -87,6 +87,17 @@ func (d Decimal) Cmp(e Decimal) int {
 	return d.at(scale).Cmp(e.at(scale))
 }
 
+// Int64 gives d as units*10^-scale; ok is false where the units are no int64.
+func (d Decimal) Int64() (units int64, scale int, ok bool) {
+	if d.units == nil {
+		return 0, d.scale, true
+	}
+	return d.units.Int64(), d.scale, d.units.IsInt64()
+}
+
+// Scale is the number of decimals that String writes.
+func (d Decimal) Scale() int { return d.scale }
+
 // Sign is -1, 0 or 1.
 func (d Decimal) Sign() int { return d.int().Sign() }
 

@@ -2,6 +2,9 @@ package state
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,57 +19,65 @@ type LiveOptions struct {
 
 // Live is the tables of one version in Postgres with a cache over them. It
 // belongs to one goroutine, and its caller must be the only one who writes these
-// tables: the fence sees to that.
+// rows: the fence sees to that.
 //
 // A batch is: Open on a connection with an open transaction that has passed the
 // fence; Prefetch; for each event Begin, changes, and Undo where it failed; Flush;
 // then, after the transaction has ended, Commit or Abort.
-type Live struct{}
+type Live struct {
+	schema string
+	tables []*liveTable
+	byName map[string]*liveTable
+	limit  int64
 
-// NewLive makes a Live over tables that exist, with their keys, in a schema. The
-// error is a Faults.
-func NewLive(schema string, tables []Table, opts LiveOptions) (*Live, error) {
-	return nil, errSoon
+	ctx   context.Context
+	conn  *pgx.Conn // nil between batches
+	batch uint64    // the number of this one
+	// touched are the rows that the batch has changed; dirty, of each table,
+	// those changed since the last Flush.
+	touched []*cached
+	noting  bool
+	notes   []note
+
+	// ring holds all rows of the cache for the hand of the clock.
+	ring []*cached
+	hand int
+	// full is the batch in which the hand found nothing more to take.
+	full  uint64
+	stats LiveStats
 }
 
-// Open begins a batch on a connection that has a transaction open (pgx.Tx.Conn);
-// ctx is for the reads that Get does until the batch ends.
-func (l *Live) Open(ctx context.Context, conn *pgx.Conn) {}
+type liveTable struct {
+	live  *Live
+	shape *Shape
+	rows  map[Key]*cached
+	dirty []*cached
+	sql   statements
+}
 
-// Prefetch reads the rows of these keys that are not in the cache, all tables in
-// one round trip.
-func (l *Live) Prefetch(ctx context.Context, want map[string][]Key) error { return errSoon }
+// cached is a row of the cache. A key that is known to have no row is one whose
+// row is nil.
+type cached struct {
+	table *liveTable
+	key   Key
+	row   Row
+	base  Row // as the database has it, seen from this transaction
+	// known: row is the truth. baseKnown: base is; a row that was put without
+	// having been read has none.
+	known, baseKnown bool
+	touched, dirty   bool
+	gone             bool // from the cache; only notes may still name it
+	recent           bool // used since the hand went by
+	batch            uint64
+	bytes            int64
+	place            int // in the ring
+}
 
-// Rows gives the rows of a table by its name; nil where there is none.
-func (l *Live) Rows(table string) Rows { return nil }
-
-// Begin starts to note changes.
-func (l *Live) Begin() {}
-
-// Undo takes back all changes since Begin. Where there was a Flush since, the
-// caller rolls the transaction back to a savepoint made at Begin as well.
-func (l *Live) Undo() {}
-
-// Flush writes all changed rows of all tables in one round trip, in key order.
-// After an error nothing is taken as written; the transaction is at an end, or
-// the caller rolls back to a savepoint. It may be called several times in a
-// batch: event by event, to find the one that the database refuses.
-func (l *Live) Flush(ctx context.Context) error { return errSoon }
-
-// Commit says that the transaction has committed: what was flushed is the truth.
-func (l *Live) Commit() {}
-
-// Abort says that the transaction did not commit, or that nobody knows: all rows
-// that the batch changed are forgotten and will be read again.
-func (l *Live) Abort() {}
-
-// Reset forgets everything: after a fence, or when partitions came from others.
-func (l *Live) Reset() {}
-
-// Expire deletes the rows of a table whose Retain.Column lies before a time, in
-// the transaction of the batch, and says how many there were in the database.
-func (l *Live) Expire(ctx context.Context, table string, before time.Time) (int64, error) {
-	return 0, errSoon
+// note is what a row was before a change.
+type note struct {
+	c                *cached
+	row, base        Row
+	known, baseKnown bool
 }
 
 // LiveStats counts what a Live did since it was made.
@@ -79,5 +90,321 @@ type LiveStats struct {
 	Bytes            int64 // of the cache now, about
 }
 
+// NewLive makes a Live over tables that exist, with their keys, in a schema. The
+// error is a Faults.
+func NewLive(schema string, tables []Table, opts LiveOptions) (*Live, error) {
+	shapes, err := compileAll(tables)
+	if err != nil {
+		return nil, err
+	}
+	l := &Live{schema: schema, byName: map[string]*liveTable{}, limit: opts.CacheBytes}
+	if l.limit <= 0 {
+		l.limit = 64 << 20
+	}
+	for _, s := range shapes {
+		t := &liveTable{live: l, shape: s, rows: map[Key]*cached{}, sql: makeStatements(schema, s)}
+		l.tables = append(l.tables, t)
+		l.byName[s.table.Name] = t
+	}
+	return l, nil
+}
+
+// Open begins a batch on a connection that has a transaction open (pgx.Tx.Conn);
+// ctx is for the reads that Get does until the batch ends. A batch before it that
+// has not ended is aborted.
+func (l *Live) Open(ctx context.Context, conn *pgx.Conn) {
+	if len(l.touched) > 0 {
+		l.Abort()
+	}
+	l.ctx, l.conn = ctx, conn
+	l.batch++
+}
+
+// Rows gives the rows of a table by its name; nil where there is none.
+func (l *Live) Rows(table string) Rows {
+	if t, ok := l.byName[table]; ok {
+		return t
+	}
+	return nil
+}
+
+// Begin starts to note changes.
+func (l *Live) Begin() {
+	l.noting = true
+	l.forgetNotes()
+}
+
+func (l *Live) forgetNotes() {
+	clear(l.notes)
+	l.notes = l.notes[:0]
+}
+
+// Undo takes back all changes since Begin. Where there was a Flush since, the
+// caller rolls the transaction back to a savepoint made at Begin as well.
+func (l *Live) Undo() {
+	for _, n := range slices.Backward(l.notes) {
+		n.c.row, n.c.known = n.row, n.known
+		n.c.base, n.c.baseKnown = n.base, n.baseKnown
+		l.weigh(n.c)
+		l.markDirty(n.c)
+	}
+	l.forgetNotes()
+}
+
+func (l *Live) note(c *cached) {
+	if l.noting {
+		l.notes = append(l.notes, note{c, c.row, c.base, c.known, c.baseKnown})
+	}
+}
+
+// set changes a row in memory; nil deletes it.
+func (t *liveTable) set(k Key, row Row) {
+	l := t.live
+	c := t.rows[k]
+	if c == nil {
+		c = l.add(t, k)
+	}
+	l.note(c)
+	c.row, c.known = row, true
+	c.batch, c.recent = l.batch, true
+	l.weigh(c)
+	l.markDirty(c)
+}
+
+func (l *Live) markDirty(c *cached) {
+	if !c.touched {
+		c.touched = true
+		l.touched = append(l.touched, c)
+	}
+	if !c.dirty {
+		c.dirty = true
+		c.table.dirty = append(c.table.dirty, c)
+	}
+}
+
+// Get gives the row from the cache, or reads it.
+func (t *liveTable) Get(k Key) (Row, bool, error) {
+	l := t.live
+	if c := t.rows[k]; c != nil && c.known {
+		l.stats.Hits++
+		c.batch, c.recent = l.batch, true
+		return c.row, c.row != nil, nil
+	}
+	l.stats.Misses++
+	if l.conn == nil {
+		return nil, false, fmt.Errorf("read a row of table %s: no batch is open", t.shape.table.Name)
+	}
+	if err := l.read(l.ctx, []lookup{{t, []Key{k}}}); err != nil {
+		return nil, false, err
+	}
+	c := t.rows[k]
+	return c.row, c.row != nil, nil
+}
+
+// Put changes the row in memory; Flush writes it.
+func (t *liveTable) Put(row Row) error {
+	row, err := t.shape.Row(row)
+	if err != nil {
+		return err
+	}
+	k, err := t.shape.KeyOf(row)
+	if err != nil {
+		return err
+	}
+	t.set(k, row)
+	return nil
+}
+
+// Delete removes the row in memory; Flush deletes it.
+func (t *liveTable) Delete(k Key) error {
+	if _, known := t.rows[k]; !known {
+		if _, err := t.shape.Parse(k); err != nil {
+			return err
+		}
+	}
+	t.set(k, nil)
+	return nil
+}
+
+// Key makes a key of the table.
+func (t *liveTable) Key(values ...any) (Key, error) { return t.shape.Key(values...) }
+
+// Commit says that the transaction has committed: what was flushed is the truth.
+func (l *Live) Commit() {
+	for _, c := range l.touched {
+		c.touched = false
+		if c.dirty || !c.known {
+			// Changed after the last Flush, or taken back: not what was committed.
+			l.remove(c)
+		}
+	}
+	l.end()
+}
+
+// Abort says that the transaction did not commit, or that nobody knows: all rows
+// that the batch changed are forgotten and will be read again.
+func (l *Live) Abort() {
+	for _, c := range l.touched {
+		l.remove(c)
+	}
+	l.end()
+}
+
+// end makes the Live ready for the next batch.
+func (l *Live) end() {
+	clear(l.touched)
+	l.touched = l.touched[:0]
+	for _, t := range l.tables {
+		t.clean()
+	}
+	l.forgetNotes()
+	l.noting = false
+	l.conn, l.ctx = nil, nil
+	l.batch++
+	l.evict()
+}
+
+// clean empties the list of rows to write.
+func (t *liveTable) clean() {
+	for i, c := range t.dirty {
+		c.dirty = false
+		t.dirty[i] = nil
+	}
+	t.dirty = t.dirty[:0]
+}
+
+// Reset forgets everything: after a fence, or when partitions came from others.
+// A batch that is open is over.
+func (l *Live) Reset() {
+	l.Abort()
+	for _, t := range l.tables {
+		clear(t.rows)
+	}
+	clear(l.ring)
+	l.ring, l.hand = l.ring[:0], 0
+	l.stats.Bytes = 0
+}
+
 // Stats gives the counts.
-func (l *Live) Stats() LiveStats { return LiveStats{} }
+func (l *Live) Stats() LiveStats {
+	s := l.stats
+	s.Rows = len(l.ring)
+	return s
+}
+
+// cachedBytes is about what a row costs in the cache besides its values: the
+// struct, its places in the map and in the ring.
+const cachedBytes = 240
+
+// add makes a row of the cache that nothing is known of.
+func (l *Live) add(t *liveTable, k Key) *cached {
+	l.evict()
+	// A key may be a piece of a larger text, which would live as long.
+	k = Key(strings.Clone(string(k)))
+	c := &cached{table: t, key: k, place: len(l.ring), batch: l.batch}
+	t.rows[k] = c
+	l.ring = append(l.ring, c)
+	l.weigh(c)
+	return c
+}
+
+// weigh keeps the count of the bytes.
+func (l *Live) weigh(c *cached) {
+	if c.gone {
+		return
+	}
+	n := int64(cachedBytes + len(c.key) + rowBytes(c.row))
+	l.stats.Bytes += n - c.bytes
+	c.bytes = n
+}
+
+func (l *Live) remove(c *cached) {
+	if c.gone {
+		return
+	}
+	delete(c.table.rows, c.key)
+	last := l.ring[len(l.ring)-1]
+	l.ring[c.place], last.place = last, c.place
+	l.ring[len(l.ring)-1] = nil
+	l.ring = l.ring[:len(l.ring)-1]
+	l.stats.Bytes -= c.bytes
+	c.gone = true
+}
+
+// evict makes room: the hand goes round and takes what nobody used since it came
+// by. What this batch has read or changed stays.
+func (l *Live) evict() {
+	if l.stats.Bytes <= l.limit || l.full == l.batch {
+		return
+	}
+	for most := 2 * len(l.ring); most > 0 && len(l.ring) > 0; most-- {
+		if l.stats.Bytes <= l.limit {
+			return
+		}
+		if l.hand >= len(l.ring) {
+			l.hand = 0
+		}
+		switch c := l.ring[l.hand]; {
+		case c.batch == l.batch || c.touched:
+			l.hand++
+		case c.recent:
+			c.recent = false
+			l.hand++
+		default:
+			l.remove(c) // another takes its place
+		}
+	}
+	l.full = l.batch
+}
+
+// Expire deletes the rows of a table whose Retain.Column lies before a time, in
+// the transaction of the batch, and says how many there were in the database.
+func (l *Live) Expire(ctx context.Context, table string, before time.Time) (int64, error) {
+	t, column, err := l.expiring(table)
+	if err != nil {
+		return 0, err
+	}
+	before = before.Truncate(time.Microsecond)
+	var old []*cached
+	for _, c := range t.rows {
+		if c.known && isBefore(c.row, column, before) {
+			old = append(old, c)
+		}
+	}
+	for _, c := range old {
+		t.set(c.key, nil)
+	}
+	tag, err := l.conn.Exec(ctx, t.sql.expire(t.shape.columns[column]), before)
+	if err != nil {
+		return 0, fmt.Errorf("delete rows of table %s before %s: %w", table, before.UTC().Format(time.RFC3339), err)
+	}
+	// Rows that were to be written anew are gone from the database too.
+	for _, c := range t.dirty {
+		if c.baseKnown && isBefore(c.base, column, before) {
+			l.note(c)
+			c.base = nil
+		}
+	}
+	return tag.RowsAffected(), nil
+}
+
+func (l *Live) expiring(table string) (*liveTable, int, error) {
+	t, ok := l.byName[table]
+	switch {
+	case !ok:
+		return nil, 0, fmt.Errorf("expire rows: there is no table %s", table)
+	case t.shape.table.Retain == nil:
+		return nil, 0, fmt.Errorf("expire rows: table %s keeps its rows for ever", table)
+	case l.conn == nil:
+		return nil, 0, fmt.Errorf("expire rows of table %s: no batch is open", table)
+	}
+	return t, t.shape.Column(t.shape.table.Retain.Column), nil
+}
+
+func isBefore(row Row, column int, t time.Time) bool {
+	if row == nil {
+		return false
+	}
+	v, ok := row[column].(time.Time)
+	return ok && v.Before(t)
+}
