@@ -3,7 +3,9 @@ package expression
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -250,4 +252,35 @@ func FuzzFromJSON(f *testing.F) {
 			t.Fatalf("%s is written as %s, %v", raw, b, err)
 		}
 	})
+}
+
+// TestDocumentedExamples evaluates every row of the tables of examples in
+// docs/expressions.md on the event that stands there.
+func TestDocumentedExamples(t *testing.T) {
+	page, err := os.ReadFile("../docs/expressions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```json\n")
+	raw, _, _ := strings.Cut(rest, "```")
+	env := &Env{Vars: map[string]Type{"state": {}, "occurredAt": {}}}
+	rows := regexp.MustCompile("(?m)^\\| `(.*)` \\| `(.*)` \\|$").FindAllStringSubmatch(string(page), -1)
+	if len(rows) < 50 {
+		t.Fatalf("%d examples", len(rows))
+	}
+	for _, row := range rows {
+		p, err := Compile(row[1], env)
+		if err != nil {
+			t.Errorf("%s: %v", row[1], err)
+			continue
+		}
+		if got := both(t, env, p, raw); got != row[2] {
+			t.Errorf("%s = %s, documented is %s", row[1], got, row[2])
+		}
+	}
+	for _, name := range functionNames {
+		if !strings.Contains(string(page), name+"(") && !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("%s() is not documented", name)
+		}
+	}
 }
