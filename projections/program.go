@@ -115,6 +115,9 @@ type Effect struct {
 	Name    string // in the definition
 	Kind    string // "mail", "http": package effects knows them
 	Payload json.RawMessage
+	// FromStart promises it for events from before the projection's first start
+	// too; otherwise effects begin there (Version.Since).
+	FromStart bool
 }
 
 // Tx is what Apply and Fire may change, for the time of the call.

@@ -42,7 +42,7 @@ var Imports = map[string][]string{
 	"bus":         {"event"},
 	"token":       {"event"},
 	"contract":    {"event"},
-	"projections": {"event", "money", "token", "expression", "projections"},
+	"projections": {"event", "money", "token", "expression", "projections", "internal/document"},
 	"pricing":     {"event", "money"},
 	"compare":     {"money"},
 	"gateway":     {"compare"},
@@ -55,6 +55,7 @@ var Imports = map[string][]string{
 
 	"projections/projectiontest": {"event", "money", "outbox", "projections"},
 
+	"internal/document":  {"expression"},
 	"internal/embedded":  nil,
 	"internal/figures":   nil,
 	"internal/pgurl":     nil,
