@@ -53,7 +53,7 @@ func (s *Server) consistent(w http.ResponseWriter, r *http.Request, res *resourc
 	switch {
 	case err == nil:
 		// What was passed is at least the token, whatever the last look saw.
-		seen, err := s.seen.now(ctx)
+		seen, err := s.seen.now(r.Context())
 		if err != nil {
 			return s.unready(w, r, err)
 		}

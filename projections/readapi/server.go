@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -103,11 +104,22 @@ func New(pool *pgxpool.Pool, p Progress, resources []Resource, o Options) (*Serv
 	return s, nil
 }
 
+// Index answers with the paths that servers have.
+func Index(servers ...*Server) http.Handler {
+	paths := []string{}
+	for _, s := range servers {
+		paths = append(paths, s.paths...)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]any{"resources": paths})
+	})
+}
+
 // Run keeps the knowledge of the progress fresh until ctx is done. Requests are
 // answered only while it runs.
 func (s *Server) Run(ctx context.Context) { s.seen.run(ctx) }
 
-// ServeHTTP answers GET and HEAD of /, /{path} and /{path}/{key...}.
+// ServeHTTP answers GET and HEAD of /{path} and /{path}/{key...}.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -115,16 +127,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	segments := strings.Split(strings.Trim(r.URL.EscapedPath(), "/"), "/")
-	if segments[0] == "" {
-		writeJSON(w, http.StatusOK, map[string]any{"resources": s.paths})
-		return
-	}
 	res := s.resources[segments[0]]
 	if res == nil {
 		problem(w, http.StatusNotFound, "no-such-resource", fmt.Sprintf("%q is not served here", segments[0]), map[string]any{"resources": s.paths})
 		return
 	}
-	ask, err := res.parse(segments[1:], r.URL.Query(), s.opts.PageSize)
+	query, err := url.ParseQuery(r.URL.RawQuery) // URL.Query would leave out what it can't read
+	var ask *question
+	if err == nil {
+		ask, err = res.parse(segments[1:], query, s.opts.PageSize)
+	}
 	if err != nil {
 		problem(w, http.StatusBadRequest, "bad-request", err.Error(), nil)
 		return
