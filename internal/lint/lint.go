@@ -42,7 +42,7 @@ var Imports = map[string][]string{
 	"bus":         {"event"},
 	"token":       {"event"},
 	"contract":    {"event"},
-	"projections": {"event", "money", "token", "expression", "projections", "internal/document"},
+	"projections": {"event", "money", "token", "expression", "projections", "internal/document", "internal/figures"},
 	"pricing":     {"event", "money"},
 	"compare":     {"money"},
 	"gateway":     {"compare"},

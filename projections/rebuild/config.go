@@ -2,7 +2,6 @@ package rebuild
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
@@ -23,13 +22,13 @@ type Config struct {
 	// Program is what the new version does with events.
 	Program projections.Program
 
+	// Owner is who does it, host and process, for people.
+	Owner string
 	// Park lets events that cannot be applied go into the parked chains of
 	// their keys, as the live runner does. Otherwise the first one ends the
-	// rebuild with a *PoisonError: a rebuild is mostly made after a fix, and
+	// rebuild with a *projections.PoisonError: a rebuild is mostly made after a fix, and
 	// what still cannot be applied then should be known before a swap.
 	Park bool
-	// Latest reads the compacted `.latest` twins instead of the topics.
-	Latest bool
 	// Memory is how many bytes the rows may take before they go to Dir; 192
 	// MiB where zero.
 	Memory int64
@@ -100,22 +99,5 @@ func (r *Refused) Error() string {
 	return s
 }
 
-// ErrStale says that a plan speaks of what is no longer so; make another one.
-var ErrStale = errors.New("the plan is out of date")
-
-// PoisonError says which event could not be applied.
-type PoisonError struct {
-	Topic     string
-	Partition int
-	Offset    int64
-	ID, Type  string
-	Err       error
-}
-
-// Error names the event, where it lies and what is wrong with it.
-func (e *PoisonError) Error() string {
-	return fmt.Sprintf("event %s (%s) at %s/%d offset %d cannot be applied: %v", e.ID, e.Type, e.Topic, e.Partition, e.Offset, e.Err)
-}
-
-// Unwrap gives the cause.
-func (e *PoisonError) Unwrap() error { return e.Err }
+// ErrStale says that a plan is not one of this program; make another one.
+var ErrStale = errors.New("the plan does not fit")

@@ -41,32 +41,32 @@ func parse(e *projections.Event) error {
 	return nil
 }
 
-func event(topic, kind, aggregate, key string, m *move) projectiontest.Event {
+func told(topic, kind, aggregate, key string, m *move) projectiontest.Event {
 	return projectiontest.Event{Topic: topic, Type: kind, Aggregate: aggregate, Key: key, Data: map[string]any{"state": m}}
 }
 
 func moved(key string, cents int64) projectiontest.Event {
-	return event(accounts, "AccountMoved", "Account", key, &move{Amount: cents})
+	return told(accounts, "AccountMoved", "Account", key, &move{Amount: cents})
 }
 
 func bad(key string) projectiontest.Event {
-	return event(accounts, "AccountMoved", "Account", key, &move{Bad: true})
+	return told(accounts, "AccountMoved", "Account", key, &move{Bad: true})
 }
 
 func closed(key string) projectiontest.Event {
-	return event(accounts, "AccountClosed", "Account", key, nil)
+	return told(accounts, "AccountClosed", "Account", key, nil)
 }
 
 func customer(key, city string) projectiontest.Event {
-	return event(customers, "CustomerMoved", "Customer", key, &move{City: city})
+	return told(customers, "CustomerMoved", "Customer", key, &move{City: city})
 }
 
 func placed(key, owner string, cents int64) projectiontest.Event {
-	return event(orders, "OrderPlaced", "Order", key, &move{Owner: owner, Amount: cents})
+	return told(orders, "OrderPlaced", "Order", key, &move{Owner: owner, Amount: cents})
 }
 
 func paid(key string) projectiontest.Event {
-	return event(orders, "OrderPaid", "Order", key, &move{})
+	return told(orders, "OrderPaid", "Order", key, &move{})
 }
 
 // balances counts and sums per account, the key of the topic, and keeps partial

@@ -1,8 +1,11 @@
 package rebuild
 
 import (
+	"fmt"
 	"sync"
 	"time"
+
+	"banyan/internal/figures"
 )
 
 // Phase of a rebuild or a verification.
@@ -153,4 +156,27 @@ func (m *meter) reason(now time.Time) string {
 		return "database: it has been busy with one statement for " + now.Sub(m.moved).Round(time.Second).String()
 	}
 	return ""
+}
+
+// String is one line for people: "folding 1,200,000 of 5,000,000 records, 310,000/s, 12s left".
+func (p Progress) String() string {
+	var s string
+	switch {
+	case p.Phase == Folding:
+		s = fmt.Sprintf("folding %s of %s records", figures.Thousands(p.Done), figures.Thousands(p.Ceiling))
+	case p.RowsTotal > 0 && (p.Phase == Copying || p.Phase == Comparing):
+		s = fmt.Sprintf("%s %s of %s rows", p.Phase, figures.Thousands(p.Rows), figures.Thousands(p.RowsTotal))
+	default:
+		s = string(p.Phase)
+	}
+	if p.Rate > 0 && p.Phase != Done {
+		s += fmt.Sprintf(", %s/s", figures.Thousands(int64(p.Rate)))
+	}
+	if p.ETA > 0 {
+		s += fmt.Sprintf(", %s left", figures.Round(p.ETA))
+	}
+	if p.Stalled != "" {
+		s += "; " + p.Stalled
+	}
+	return s
 }

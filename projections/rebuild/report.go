@@ -25,7 +25,7 @@ type Plan struct {
 	Warnings []Fault
 	MadeAt   time.Time
 
-	mark event.Watermark
+	mark *event.Watermark
 }
 
 // PlannedPart is what is to be read of one partition: offsets from First to
