@@ -190,20 +190,3 @@ func dropOwnViews(ctx context.Context, tx pgx.Tx, v Version) error {
 	}
 	return nil
 }
-
-// grantReader lets the reader role look at the views, where there is such a role:
-// a view that was made anew has lost its grants.
-func grantReader(ctx context.Context, tx pgx.Tx, projection string) error {
-	var there bool
-	if err := tx.QueryRow(ctx, `SELECT to_regrole(quote_ident($1)) IS NOT NULL`, ReaderRole(projection)).Scan(&there); err != nil {
-		return fmt.Errorf("look for the reader role of %s: %w", projection, err)
-	}
-	if !there {
-		return nil
-	}
-	schema, role := pgx.Identifier{projection}.Sanitize(), pgx.Identifier{ReaderRole(projection)}.Sanitize()
-	if _, err := tx.Exec(ctx, "GRANT USAGE ON SCHEMA "+schema+" TO "+role+"; GRANT SELECT ON ALL TABLES IN SCHEMA "+schema+" TO "+role); err != nil {
-		return fmt.Errorf("grant the views of %s to its reader: %w", projection, err)
-	}
-	return nil
-}
