@@ -274,6 +274,7 @@ func TestWatch(t *testing.T) {
 	r := newRig(t)
 	r.shipping(1)
 	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
 	var seen []Change
 	for c, err := range r.Watch(ctx) {
 		if ctx.Err() != nil {

@@ -35,7 +35,7 @@ func (s *Store) PlaceHold(ctx context.Context, projection string, from, to int, 
 			}
 		}
 		tag, err := tx.Exec(ctx, `UPDATE banyan.version SET hold_generation = $4, hold_lsn = $5, hold_time = $6,
-				hold_until = clock_timestamp() + $7::interval
+				hold_until = statement_timestamp() + $7::interval
 			WHERE projection = $1 AND number IN ($2, $3) AND state IN ('active', 'kept', 'following')`,
 			projection, from, to, h.At.Generation, int64(h.At.LSN), orNull(h.At.Time), length)
 		if err != nil {

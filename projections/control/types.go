@@ -89,7 +89,7 @@ type HeldError struct{ Hold Hold }
 
 // Error names the mark.
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("held at %d:%X for a swap", e.Hold.At.Generation, e.Hold.At.LSN)
+	return "held at " + e.Hold.At.String() + " for a swap"
 }
 
 // Hold makes a version stop exactly at a mark: everything that ends at or below
