@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -78,24 +79,37 @@ func (f *field) cdc(h *house) measure {
 	if n, err := h.records(context.Background(), cluster); err != nil || n != int64(f.cfg.rows) {
 		f.t.Fatalf("cdc run ended with %d events of %d in Kafka (%v)\n%s", n, f.cfg.rows, err, &log)
 	}
-	m.cpu, m.lead = used(cmd), stages.passed["streaming"]
+	m.cpu, m.lead = used(cmd), stages.at("streaming")
 	m.source, m.store, m.broker = source.cpu(f.t)-before[0], store.cpu(f.t)-before[1], cpuOf(h.brokerPID(f.t))-before[2]
 	return m
 }
 
-// stageClock notes when cdc run says what stage it has reached: the first word
+// stageClock notes when a program says what stage it has reached: the first word
 // of a line.
 type stageClock struct {
-	start  time.Time
+	start time.Time
+
+	mu     sync.Mutex
 	passed map[string]float64
 }
 
 func (c *stageClock) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for line := range strings.Lines(string(b)) {
-		word, _, _ := strings.Cut(line, " ")
-		c.passed[word] = time.Since(c.start).Seconds()
+		word, _, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
+		if _, ok := c.passed[word]; !ok {
+			c.passed[word] = time.Since(c.start).Seconds()
+		}
 	}
 	return len(b), nil
+}
+
+// at is when a stage was first reached, in seconds; 0 where it was not.
+func (c *stageClock) at(stage string) float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.passed[stage]
 }
 
 // recvlogical reads the same and throws it away. Without the program it

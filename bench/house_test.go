@@ -21,23 +21,40 @@ import (
 	"banyan/internal/pgtest"
 )
 
-// binary is cdc, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "banyan-bench-")
-	if err != nil {
-		return "", err
+// programs are our commands, each built once.
+var programs struct {
+	sync.Mutex
+	dir   string // removed with the tests
+	paths map[string]string
+}
+
+// program builds a command of this module where it is not built yet.
+func program(t testing.TB, name string) string {
+	t.Helper()
+	programs.Lock()
+	defer programs.Unlock()
+	if path, ok := programs.paths[name]; ok {
+		return path
 	}
-	path := filepath.Join(dir, "cdc")
-	if msg, err := exec.Command("go", "build", "-o", path, "../cmd/cdc").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build cdc: %w\n%s", err, msg)
+	if programs.dir == "" {
+		dir, err := os.MkdirTemp("", "banyan-bench-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs.dir, programs.paths = dir, map[string]string{}
 	}
-	return path, nil
-})
+	path := filepath.Join(programs.dir, name)
+	if msg, err := exec.Command("go", "build", "-o", path, "../cmd/"+name).CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", name, err, msg)
+	}
+	programs.paths[name] = path
+	return path
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if programs.dir != "" {
+		os.RemoveAll(programs.dir)
 	}
 	os.Exit(code)
 }
@@ -58,11 +75,7 @@ type house struct {
 // newHouse lets cdc make the slot and take its snapshot of the empty table.
 func (f *field) newHouse(n int) *house {
 	f.t.Helper()
-	path, err := binary()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	h := &house{name: fmt.Sprintf("%s_%d", strings.ToLower(f.cfg.name), n), dir: f.t.TempDir(), cdc: path, store: f.stores.NewDB(f.t)}
+	h := &house{name: fmt.Sprintf("%s_%d", strings.ToLower(f.cfg.name), n), dir: f.t.TempDir(), cdc: program(f.t, "cdc"), store: f.stores.NewDB(f.t)}
 	if err := os.WriteFile(filepath.Join(h.dir, "banyan.yaml"), fmt.Appendf(nil, rules, h.name), 0o644); err != nil {
 		f.t.Fatal(err)
 	}
@@ -122,12 +135,7 @@ func (h *house) stopBroker(t testing.TB) {
 func (f *field) command(h *house, args ...string) *exec.Cmd {
 	cmd := exec.Command(h.cdc, args...)
 	cmd.Dir = h.dir
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "BANYAN_") && !strings.HasPrefix(e, "PG") {
-			cmd.Env = append(cmd.Env, e)
-		}
-	}
-	cmd.Env = append(cmd.Env, "BANYAN_SOURCE="+f.source.URL, "BANYAN_STORE="+h.store.URL, "BANYAN_BROKERS="+strings.Join(h.brokers, ","), "BANYAN_LISTEN=127.0.0.1:0")
+	cmd.Env = append(ownEnvironment(), "BANYAN_SOURCE="+f.source.URL, "BANYAN_STORE="+h.store.URL, "BANYAN_BROKERS="+strings.Join(h.brokers, ","), "BANYAN_LISTEN=127.0.0.1:0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
