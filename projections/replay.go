@@ -136,12 +136,32 @@ func (r *Replay) read(ctx context.Context, l *lane, p Reach, wake func()) {
 			return false
 		}
 	}
+	if err := r.checkEnds(ctx, p); err != nil {
+		if ctx.Err() == nil {
+			hand(chunk{err: err})
+		}
+		return
+	}
 	seq := NewSequence(control.Part{PartID: p.PartID, Next: p.From})
 	if p.From < p.Until && !r.tail(ctx, l, p, seq, hand) {
 		return
 	}
 	// Compaction may have taken the last ones before Until.
 	hand(chunk{entries: []entry{{next: p.Until, end: true}}, err: errSpent})
+}
+
+// checkEnds looks whether the log holds what is to be read.
+func (r *Replay) checkEnds(ctx context.Context, p Reach) error {
+	first, next, err := r.Log.Ends(ctx, p.Topic, p.Part)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask for the ends of %s: %w", p.PartID, err)
+	case next < p.Until:
+		return newTopic(p.PartID, p.Until, fmt.Sprintf("the log ends at offset %d, before what was already applied", next))
+	case first > max(p.From, 0) && !IsLatest(p.Topic):
+		return historyGone(p.PartID, max(p.From, 0), first)
+	}
+	return nil
 }
 
 // tail reads a partition to its end and reports whether it got there.

@@ -101,3 +101,6 @@ func (r *Refused) Error() string {
 
 // ErrStale says that a plan is not one of this program; make another one.
 var ErrStale = errors.New("the plan does not fit")
+
+// PoisonError is the first event that could not be applied.
+type PoisonError = projections.PoisonError

@@ -32,6 +32,8 @@ type history struct {
 	chains  []control.ParkedEvent // what is parked still, for a verification
 	settled []control.Settled
 	past    bool // the last two count
+	// idle is the mark up to which nothing more happens, where there is no cut.
+	idle control.Mark
 
 	park    *parking // of which each lane has its own; nil makes poison fatal
 	memory  int64
@@ -90,7 +92,7 @@ func (h *history) fold(ctx context.Context) error {
 			h.meter.stall("broker", why)
 		}
 		work.Go(func() error {
-			var mark control.Mark
+			mark := h.idle
 			if h.cut != nil {
 				mark = *h.cut
 			}

@@ -228,12 +228,7 @@ func allFirings(ctx context.Context, store *control.Store, db control.DB, projec
 // expire lets go of rows that are past their retention by the stream's time.
 func (b *builder) expire(h *history) (map[string]time.Time, error) {
 	cutoffs := make(map[string]time.Time)
-	var now time.Time
-	for _, p := range h.parts() {
-		if p.StreamTime.After(now) {
-			now = p.StreamTime
-		}
-	}
+	now := reached(h.parts())
 	if now.IsZero() {
 		return cutoffs, nil
 	}
@@ -250,6 +245,21 @@ func (b *builder) expire(h *history) (map[string]time.Time, error) {
 		cutoffs[t.Name] = cutoff
 	}
 	return cutoffs, nil
+}
+
+// reached is the time that all partitions have reached: what the runner takes for
+// retention.
+func reached(parts []control.Part) (all time.Time) {
+	for _, p := range parts {
+		at := p.Passed.Time
+		if p.StreamTime.After(at) {
+			at = p.StreamTime
+		}
+		if !at.IsZero() && (all.IsZero() || at.Before(all)) {
+			all = at
+		}
+	}
+	return all
 }
 
 // load is the one transaction of a rebuild: tables, rows, keys, indexes, views,

@@ -1,0 +1,126 @@
+package rebuild_test
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"banyan/projections"
+	"banyan/projections/control"
+	"banyan/projections/rebuild"
+)
+
+// What a rebuild makes is what the live runner has made, offsets included, and
+// both go on alike.
+func TestRebuildEqualsLive(t *testing.T) {
+	for name, c := range map[string]struct {
+		program projections.Program
+		happen  func(w *world)
+	}{
+		"partitioned": {balances{}, func(w *world) { w.trade(400) }},
+		"aligned":     {joined{}, func(w *world) { w.sell(400) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			v1 := w.install(c.program)
+			c.happen(w)
+			w.catchUp(v1)
+			w.proved(v1)
+			v2 := w.rebuild(c.program)
+			w.same(v1, v2)
+			w.sameParts(v1, v2)
+			w.proved(v2)
+			c.happen(w)
+			w.catchUp(v1)
+			w.catchUp(v2)
+			w.same(v1, v2)
+			w.proved(v1)
+			w.proved(v2)
+		})
+	}
+}
+
+func (w *world) same(a, b control.Version) {
+	w.t.Helper()
+	one, two := w.rows(a), w.rows(b)
+	if len(one) == 0 || !reflect.DeepEqual(one, two) {
+		w.t.Fatalf("versions %d and %d differ:\n%v\n%v", a.Number, b.Number, one, two)
+	}
+}
+
+// sameParts wants two versions to stand at one place.
+func (w *world) sameParts(a, b control.Version) {
+	w.t.Helper()
+	read := func(v control.Version) []control.Part {
+		parts, err := w.store.Parts(w.t.Context(), w.pool, v.Projection, v.Number)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for i := range parts {
+			parts[i].UpdatedAt, parts[i].Owner, parts[i].Epoch = parts[i].UpdatedAt.Truncate(1), "", 0
+			parts[i].UpdatedAt = parts[0].UpdatedAt
+		}
+		return parts
+	}
+	one, two := read(a), read(b)
+	for i := range one {
+		one[i].UpdatedAt = two[i].UpdatedAt
+	}
+	if !reflect.DeepEqual(one, two) {
+		w.t.Fatalf("versions %d and %d do not stand at one place:\n%+v\n%+v", a.Number, b.Number, one, two)
+	}
+}
+
+func TestPoisonEndsARebuildOrIsParked(t *testing.T) {
+	w := newWorld(t)
+	v1 := w.install(balances{})
+	w.trade(50)
+	w.commit(bad("7"))
+	w.commit(moved("7", 100))
+	w.trade(50)
+	w.catchUp(v1)
+	w.proved(v1) // the parked ones apart
+
+	cfg := w.config(balances{})
+	plan, err := rebuild.MakePlan(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = rebuild.Run(t.Context(), cfg, plan)
+	var poison *rebuild.PoisonError
+	if !errors.As(err, &poison) || !errors.Is(err, errBad) || !strings.Contains(err.Error(), "Account/7@") {
+		t.Fatalf("want a poison error that names the event, got %v", err)
+	}
+	if n := w.count(`SELECT count(*) FROM banyan.version`); n != 1 {
+		t.Errorf("%d versions after a rebuild that failed", n)
+	}
+	if n := w.count(`SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'balances\_v%'`); n != 1 {
+		t.Errorf("%d schemas after a rebuild that failed", n)
+	}
+
+	cfg.Park = true
+	res, err := rebuild.Run(t.Context(), cfg, plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v2, err := w.store.Version(t.Context(), "balances", res.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.same(v1, v2)
+	one, err := w.store.Chains(t.Context(), w.pool, "balances", v1.Number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := w.store.Chains(t.Context(), w.pool, "balances", v2.Number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(one) != 1 || len(two) != 1 || one[0].Events != two[0].Events || one[0].Events < 2 || one[0].First != two[0].First {
+		t.Fatalf("chains differ:\n%+v\n%+v", one, two)
+	}
+	if r := w.verify(v2); r.Verdict != rebuild.Proved || len(r.Parked) != 1 || r.Parked[0].Key != "7" {
+		t.Errorf("%+v", r)
+	}
+}
