@@ -144,7 +144,9 @@ func TestMigrateWithoutRights(t *testing.T) {
 	db := pgtest.New(t)
 	role := db.Name + "_poor"
 	db.Exec(t, fmt.Sprintf(`CREATE ROLE %s LOGIN; REVOKE ALL ON DATABASE %s FROM PUBLIC; GRANT CONNECT ON DATABASE %[2]s TO %[1]s`, role, db.Name))
-	t.Cleanup(func() { db.Exec(t, fmt.Sprintf(`REASSIGN OWNED BY %s TO postgres; DROP OWNED BY %[1]s; DROP ROLE %[1]s`, role)) })
+	t.Cleanup(func() {
+		db.Exec(t, fmt.Sprintf(`REASSIGN OWNED BY %s TO postgres; DROP OWNED BY %[1]s; DROP ROLE %[1]s`, role))
+	})
 	ctx := context.Background()
 	pool, err := pgxpool.New(ctx, db.UserURL(role, ""))
 	must(t, err)

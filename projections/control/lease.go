@@ -104,6 +104,13 @@ func (l *Lease) Note(ctx context.Context, note string) error {
 func (l *Lease) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.conn.IsClosed() {
+		// The server notices the end of a session in its own time; this is at once.
+		// Where it fails, the end of the session does it.
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		_, _ = l.conn.Exec(ctx, `SELECT pg_advisory_unlock_all()`)
+	}
 	closeConn(l.conn)
 }
 

@@ -108,7 +108,7 @@ func (s *Store) ApplyRoles(ctx context.Context, projection, login string) error 
 		return err
 	})
 	if insufficient(err) {
-		return fmt.Errorf("make the roles of %s: this role may not; let a superuser run what `RolesSQL` prints: %w", projection, err)
+		return fmt.Errorf("make the roles of %s: this role may not; connect as a superuser for it: %w", projection, err)
 	}
 	if err != nil {
 		return fmt.Errorf("make the roles of %s: %w", projection, err)

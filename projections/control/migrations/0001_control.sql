@@ -352,7 +352,7 @@ COMMENT ON FUNCTION banyan.passed(text) IS 'The token that a projection has pass
 
 CREATE FUNCTION banyan.age(projection text) RETURNS interval LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
-    SELECT greatest(clock_timestamp() - m.source_time, '0') FROM banyan.passed_mark(projection) m
+    SELECT CASE WHEN m.source_time IS NOT NULL THEN greatest(clock_timestamp() - m.source_time, '0') END FROM banyan.passed_mark(projection) m
 $$;
 COMMENT ON FUNCTION banyan.age(text) IS 'How old the state is that readers see now; NULL before the first watermark.';
 
