@@ -68,8 +68,9 @@ Exit codes: 0 done and good; 1 the answer is no (behind, differs, parked);
 	f.StringVar(&a.flags.cert, "kafka-cert", "", "PEM `file` of this client's certificate")
 	f.StringVar(&a.flags.pkey, "kafka-key", "", "PEM `file` of its key")
 	a.DataDirFlag(root, "the `directory` of the embedded servers and of what a rebuild spills")
-	root.AddCommand(a.checkCommand(), a.runCommand(), a.statusCommand(), a.lagCommand(), a.waitCommand(),
-		a.parkedCommand(), a.effectsCommand(), a.lintCommand(), a.EmbeddedCommand("the projections"))
+	root.AddCommand(a.initCommand(), a.checkCommand(), a.runCommand(), a.statusCommand(), a.lagCommand(), a.waitCommand(),
+		a.rebuildCommand(), a.diffCommand(), a.swapCommand(), a.rollbackCommand(), a.retireCommand(), a.verifyCommand(),
+		a.parkedCommand(), a.effectsCommand(), a.lintCommand(), a.schemaCommand(), a.EmbeddedCommand("the projections"))
 	return root
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -222,9 +221,8 @@ func (r *running) host(ctx context.Context, c compiled) error {
 		}
 	}
 	o.active = v
-	host, _ := os.Hostname()
 	h.service = &service.Service{
-		Store: o.store, Log: r.cluster, Projection: spec.Name, Owner: fmt.Sprintf("%s, process %d", host, os.Getpid()), Logger: r.Log,
+		Store: o.store, Log: r.cluster, Projection: spec.Name, Owner: owner(), Logger: r.Log,
 		Program: func(v control.Version) (projections.Program, error) { return programOf(v, p) },
 		Assign:  r.assign, Limits: projections.Limits{Events: r.flags.batch}, Stop: r.flags.stopAtPoison, UntilCaughtUp: r.flags.untilCaughtUp,
 	}

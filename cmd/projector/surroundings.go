@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -142,16 +141,22 @@ func (a *app) open(ctx context.Context, name string) (*opened, error) {
 			return nil, err
 		}
 	}
-	cfg, err := pgxpool.ParseConfig(url)
+	pool, err := a.connect(ctx, url, name, a.flags.role)
 	if err != nil {
-		return nil, cli.BadInput("--db: %w", err)
+		return nil, err
 	}
-	host, _ := os.Hostname()
-	cfg.MaxConns = max(cfg.MaxConns, 16) // leases, watches, requests and batches have connections of their own
-	control.Configure(cfg, control.Settings{Application: fmt.Sprintf("projector %s on %s, process %d", name, host, os.Getpid()), Role: a.flags.role})
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the database of %s: %w", name, err)
+	if a.flags.role == "" {
+		role, err := takeOn(ctx, pool, name)
+		if err != nil {
+			pool.Close()
+			return nil, err
+		}
+		if role != "" {
+			pool.Close()
+			if pool, err = a.connect(ctx, url, name, role); err != nil {
+				return nil, err
+			}
+		}
 	}
 	o := &opened{name: name, pool: pool}
 	if err := o.look(ctx); err != nil {
@@ -161,13 +166,31 @@ func (a *app) open(ctx context.Context, name string) (*opened, error) {
 	return o, nil
 }
 
+// connect opens a pool whose sessions take on a role, "" for the login's own.
+func (a *app) connect(ctx context.Context, url, name, role string) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, cli.BadInput("--db: %w", err)
+	}
+	cfg.MaxConns = max(cfg.MaxConns, 16) // leases, watches, requests and batches have connections of their own
+	control.Configure(cfg, control.Settings{Application: "projector " + name + " on " + owner(), Role: role})
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the database of %s: %w", name, err)
+	}
+	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := pool.Ping(limit); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connect to the database of %s: %w", name, err)
+	}
+	return pool, nil
+}
+
 func (o *opened) look(ctx context.Context) error {
 	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	var err error
-	if err = o.pool.Ping(limit); err != nil {
-		return fmt.Errorf("connect to the database of %s: %w", o.name, err)
-	}
 	if o.store, err = control.Open(limit, o.pool); err != nil {
 		return err
 	}
@@ -250,23 +273,4 @@ func lastWatermark(ctx context.Context, log *bus.Cluster, source string) (*event
 		return nil, err
 	}
 	return &m.Watermark, nil
-}
-
-// definition is the file of a projection: that of -f, or else nil.
-func (a *app) definition(name string) (*declared.File, error) {
-	files, err := a.files()
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(files, func(f *declared.File) bool { return f.Name == name })
-	if i < 0 {
-		return nil, nil
-	}
-	return files[i], nil
-}
-
-// exists reports whether a file is there.
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return !errors.Is(err, fs.ErrNotExist)
 }
