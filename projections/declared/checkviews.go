@@ -16,12 +16,16 @@ import (
 // scratch is the schema that CheckViews makes and rolls back.
 const scratch = "banyan_scratch"
 
+// Beginner begins transactions: a pool, or a connection that has none open.
+type Beginner interface {
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
 // CheckViews creates the tables and views in a schema of their own, in a
 // transaction that is rolled back: nothing stays. What Postgres refuses is told
-// at the place of the file. The error is one of the connection or of rights; the
-// connection must have no transaction open.
-func CheckViews(ctx context.Context, conn *pgx.Conn, f *File, p *Program) (faults Faults, err error) {
-	tx, err := conn.Begin(ctx)
+// at the place of the file. The error is one of the connection or of rights.
+func CheckViews(ctx context.Context, db Beginner, p *Program) (faults Faults, err error) {
+	tx, err := db.Begin(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("check the views: %w", err)
 	}
@@ -38,7 +42,7 @@ func CheckViews(ctx context.Context, conn *pgx.Conn, f *File, p *Program) (fault
 			return nil, fmt.Errorf("check the views: %w", err)
 		}
 	}
-	c := &document.Collector{Path: f.Path}
+	c := &document.Collector{Path: p.path}
 	for _, v := range p.spec.Views {
 		wrong, err := try(ctx, tx, "CREATE VIEW "+pgx.Identifier{scratch, v.Name}.Sanitize()+" AS "+v.SQL)
 		if err != nil {

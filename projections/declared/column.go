@@ -115,8 +115,10 @@ func (c class) convert(v any) (any, error) {
 		if b, ok := v.(bool); ok {
 			return b, nil
 		}
-	case classDate, classTime:
-		return toTime(v, c == classDate)
+	case classDate:
+		return toDay(v)
+	case classTime:
+		return toTime(v)
 	case classJSON:
 		b, err := expression.AppendJSON(nil, v)
 		return json.RawMessage(b), err
@@ -209,7 +211,8 @@ func toDecimal(v any) (any, error) {
 	return nil, unfit(v, classNumeric)
 }
 
-func toTime(v any, day bool) (any, error) {
+// toTime reads a time with whole microseconds, in UTC.
+func toTime(v any) (time.Time, error) {
 	var t time.Time
 	switch v := v.(type) {
 	case time.Time:
@@ -219,22 +222,23 @@ func toTime(v any, day bool) (any, error) {
 	case string:
 		var err error
 		if t, err = expression.ParseTime(v); err != nil {
-			return nil, err
+			return t, err
 		}
 	default:
-		if day {
-			return nil, unfit(v, classDate)
-		}
-		return nil, unfit(v, classTime)
+		return t, unfit(v, classTime)
 	}
 	if t.Equal(expression.EndOfTime) || t.Equal(expression.BeginOfTime) {
-		return nil, fmt.Errorf("infinity has no place in a column of a projection; say nil for it")
+		return t, fmt.Errorf("infinity has no place in a column of a projection; say nil for it")
 	}
-	t = t.UTC().Truncate(time.Microsecond)
-	if day && !t.Equal(t.Truncate(24*time.Hour)) {
-		return nil, fmt.Errorf("%s is a time, not a date; date(...) gives its day", t.Format(time.RFC3339Nano))
+	return t.UTC().Truncate(time.Microsecond), nil
+}
+
+func toDay(v any) (any, error) {
+	t, err := toTime(v)
+	if err == nil && !t.Equal(t.Truncate(24*time.Hour)) {
+		err = fmt.Errorf("%s is a time, not a date; date(...) gives its day", t.Format(time.RFC3339Nano))
 	}
-	return t, nil
+	return t, err
 }
 
 // toText takes what has one evident text; an object or a list has none.

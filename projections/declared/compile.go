@@ -58,7 +58,7 @@ func Compile(f *File, known *Known) (*Program, Faults) {
 	c := &compiler{file: f, faults: &document.Collector{Path: f.Path}, windows: map[string]*window{}, nodes: map[string]document.Node{},
 		asked: map[string][]askedType{}, needs: map[string][]string{}}
 	c.root, _ = document.Parse(c.faults, []byte(f.Definition))
-	c.p = &Program{topics: map[string]*stream{}, timers: map[string]*timer{}, closers: map[string]*window{}, settings: map[string]*setting{},
+	c.p = &Program{path: f.Path, topics: map[string]*stream{}, timers: map[string]*timer{}, closers: map[string]*window{}, settings: map[string]*setting{},
 		relations: map[string]*relation{}, views: map[string]document.Node{}}
 	c.p.spec = projections.Spec{Name: f.Name, Source: f.Source, Aligned: f.Aligned, Definition: f.Definition, Digest: f.Digest}
 	c.checkTopics(known)

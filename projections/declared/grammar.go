@@ -15,7 +15,7 @@ func one(doc, want string, pattern *regexp.Regexp) *document.Shape {
 
 func expressionShape(doc string) *document.Shape { return one(doc, "an expression", nil) }
 
-func flag(doc string) *document.Shape { return &document.Shape{Form: document.Flag, Doc: doc} }
+func truth(doc string) *document.Shape { return &document.Shape{Form: document.Flag, Doc: doc} }
 
 func words(doc string, w ...string) *document.Shape {
 	return &document.Shape{Form: document.Scalar, Doc: doc, Words: w}
@@ -85,8 +85,8 @@ func columnShape() *document.Shape {
 		one("", "TYPE [key] [not null] [= EXPRESSION], such as bigint key, or text = state.name", nil),
 		object("", "a mapping with type, key, not_null, value, comment",
 			need("type", one("The Postgres type.", "a Postgres type such as bigint, text or numeric(12,3)", nil)),
-			may("key", flag("The column belongs to the primary key.")),
-			may("not_null", flag("The column is NOT NULL.")),
+			may("key", truth("The column belongs to the primary key.")),
+			may("not_null", truth("The column is NOT NULL.")),
 			may("value", expressionShape("The value; left out, the field of the column's name.")),
 			may("comment", comment())))
 }
@@ -95,7 +95,7 @@ func measureShape() *document.Shape {
 	return either("What is counted or summed.",
 		words("", "count"),
 		object("", "a mapping with count, sum, avg, min, max or distinct",
-			may("count", flag("Counts.")),
+			may("count", truth("Counts.")),
 			may("sum", expressionShape("Adds up numbers; the sum of nothing is 0.")),
 			may("avg", expressionShape("The mean of what is not NULL.")),
 			may("min", expressionShape("The least value.")),
@@ -110,7 +110,7 @@ func measureShape() *document.Shape {
 func indexes() *document.Shape {
 	return listOf("Secondary indexes.", "a list of columns, or of {columns, unique}", either("",
 		one("", "the name of a column", ownName),
-		object("", "a mapping with columns and unique", need("columns", names("Its columns, in order.")), may("unique", flag("No two rows have the same.")))))
+		object("", "a mapping with columns and unique", need("columns", names("Its columns, in order.")), may("unique", truth("No two rows have the same.")))))
 }
 
 func retentionOf() *document.Shape {

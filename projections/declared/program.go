@@ -14,6 +14,7 @@ import (
 // Program is a compiled definition. It may be used by several goroutines as
 // projections.Program says.
 type Program struct {
+	path      string // of the file
 	spec      projections.Spec
 	topics    map[string]*stream
 	timers    map[string]*timer

@@ -46,15 +46,14 @@ func (w *window) addToSession(tx *projections.Tx, s *scope, d *delta, at, now ti
 		case !have.End.Add(w.pause).Before(at) && !at.Add(w.pause).Before(have.Start):
 			joined = append(joined, have)
 			one.Start, one.End = earlier(one.Start, have.Start), later(one.End, have.End)
-		case have.End.Add(w.pause + w.grace).After(now):
+		case have.End.Add(2*w.pause + w.grace).After(now):
+			// Over or not, an event that is not late may still join it.
 			kept = append(kept, have)
 		}
 	}
-	if len(joined) == 0 {
-		skip, err := w.tooLate(tx, s, at, at.Add(w.pause), now)
-		if err != nil || skip {
-			return err
-		}
+	skip, err := w.tooLate(tx, s, one.Start, one.End.Add(w.pause), now)
+	if err != nil || skip {
+		return err
 	}
 	kept = append(kept, one)
 	slices.SortFunc(kept, func(a, b span) int { return a.Start.Compare(b.Start) })
@@ -65,18 +64,19 @@ func (w *window) addToSession(tx *projections.Tx, s *scope, d *delta, at, now ti
 	if err := table.Put(append(slices.Clone(d.by), string(text))); err != nil {
 		return err
 	}
-	return w.join(tx, s, d, one, joined)
+	return w.join(tx, s, d, one, joined, now)
 }
 
-// join makes one row of the sessions that an event joins, and adds it.
-func (w *window) join(tx *projections.Tx, s *scope, d *delta, one span, joined []span) error {
+// join makes one row of the sessions that an event joins, and adds it. A session
+// that was over goes on where the event is not late.
+func (w *window) join(tx *projections.Tx, s *scope, d *delta, one span, joined []span, now time.Time) error {
 	table, err := rows(tx, w.rows)
 	if err != nil {
 		return err
 	}
 	row := w.newRow(d.by, one.Start, one.End)
 	k := len(d.by) + 1
-	fresh := true
+	fresh, over := true, !one.End.Add(w.pause+w.grace).After(now)
 	for _, have := range joined {
 		key, err := w.rows.shape.Key(append(slices.Clone(d.by), have.Start)...)
 		if err != nil {
@@ -90,7 +90,9 @@ func (w *window) join(tx *projections.Tx, s *scope, d *delta, one span, joined [
 			continue // its time of retention is over
 		}
 		if have.Start.Equal(one.Start) {
-			fresh = false
+			closed, _ := old[k+afterClosed].(bool)
+			fresh = closed && !over
+			row[k+afterClosed] = closed && over
 		} else if err := table.Delete(key); err != nil {
 			return err
 		}
@@ -118,9 +120,6 @@ func (w *window) take(row, from state.Row, k int) error {
 	n, _ := row[k+afterRows].(int64)
 	m, _ := from[k+afterRows].(int64)
 	row[k+afterRows] = n + m
-	if closed, _ := from[k+afterClosed].(bool); closed {
-		row[k+afterClosed] = true
-	}
 	if row[k+afterAlerted] == nil {
 		row[k+afterAlerted] = from[k+afterAlerted]
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"banyan/expression"
 	"banyan/internal/document"
@@ -74,13 +73,12 @@ func (d *timer) evaluate(s *scope) (*timerWork, error) {
 	if err != nil {
 		return nil, fmt.Errorf("at: %w", err)
 	}
-	t, err := toTime(v, false)
+	if v == nil {
+		return nil, errors.New("at: is NULL, so it would never be due; leave it out with when")
+	}
+	at, err := toTime(v)
 	if err != nil {
 		return nil, fmt.Errorf("at: %w", err)
-	}
-	at, ok := t.(time.Time)
-	if !ok {
-		return nil, errors.New("at: is NULL, so it would never be due; leave it out with when")
 	}
 	data := map[string]any{}
 	for _, m := range d.keep {

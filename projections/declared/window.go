@@ -70,15 +70,12 @@ func (w *window) prepare(s *scope) (any, bool, error) {
 		if err != nil {
 			return nil, false, fmt.Errorf("time: %w", err)
 		}
-		t, err := toTime(v, false)
-		if err != nil {
+		if v == nil {
+			return nil, false, errors.New("time: is NULL, so the event belongs to no window")
+		}
+		if work.at, err = toTime(v); err != nil {
 			return nil, false, fmt.Errorf("time: %w", err)
 		}
-		at, ok := t.(time.Time)
-		if !ok {
-			return nil, false, errors.New("time: is NULL, and the event belongs to no window; leave it out with when")
-		}
-		work.at = at
 	}
 	if w.source.late {
 		for _, f := range w.groupBy {
@@ -486,19 +483,23 @@ func (w *window) tick(tx *projections.Tx, s *scope, at time.Time) (time.Time, er
 	if err != nil || !at.After(now) {
 		return now, err
 	}
-	var over []time.Time
-	for len(dues) > 0 && !dues[0].After(at) {
-		over, dues = append(over, dues[0]), dues[1:]
-	}
-	if err := w.writeClock(tx, at, dues); err != nil {
-		return at, err
-	}
-	for _, t := range over {
-		if err := w.close(tx, s, t); err != nil {
+	for {
+		next := len(dues) > 0 && !dues[0].After(at)
+		var over time.Time
+		if next {
+			over, dues = dues[0], dues[1:]
+		}
+		if err := w.writeClock(tx, at, dues); err != nil || !next {
+			return at, err
+		}
+		// A session that went on is over later, which may have come as well.
+		if err := w.close(tx, s, over); err != nil {
+			return at, err
+		}
+		if _, dues, err = w.readClock(tx); err != nil {
 			return at, err
 		}
 	}
-	return at, nil
 }
 
 func (w *window) addDue(tx *projections.Tx, over time.Time) error {

@@ -1,0 +1,487 @@
+package declared
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"banyan/event"
+	"banyan/expression"
+	"banyan/money"
+)
+
+// Draft writes a first definition from samples of topics: a table for each, and
+// one for each list of objects in a state. Every guess has its reason as a comment
+// behind it. What it writes compiles as it is. Topics without an event are an
+// error: there is nothing to guess from.
+func Draft(name string, known *Known) ([]byte, error) {
+	d := &draft{taken: map[string]bool{}}
+	fmt.Fprintf(&d.out, "# Drafted from the events that the topics hold today; each guess has its reason behind it.\n"+
+		"# docs/projections.md explains every key. Rename, drop and add at will: projector check tells what is wrong.\nprojection: %s\ntables:\n", name)
+	for _, topic := range sortedNames(known.Topics) {
+		if err := d.topic(topic, known.Topics[topic].Sample); err != nil {
+			return nil, fmt.Errorf("draft a table of %s: %w", topic, err)
+		}
+	}
+	f, faults := Load(name+".yaml", d.out.Bytes())
+	if err := faults.Err(); err != nil {
+		return nil, fmt.Errorf("the draft is wrong: %w", err)
+	}
+	if _, faults = Compile(f, known); faults.Err() != nil {
+		return nil, fmt.Errorf("the draft is wrong: %w", faults.Err())
+	}
+	return d.out.Bytes(), nil
+}
+
+type draft struct {
+	out   bytes.Buffer
+	taken map[string]bool
+}
+
+// seen is what a sample shows of one field.
+type seen struct {
+	name  string // in the state
+	kinds map[string]int
+	nulls int
+	total int
+	// scale and currencies of amounts.
+	scale      int
+	currencies map[string]bool
+	items      *fields // of lists of objects
+	unique     bool    // in every list
+}
+
+type fields struct {
+	order []string
+	by    map[string]*seen
+	rows  int
+}
+
+func (d *draft) topic(topic string, sample []event.Event) error {
+	all := &fields{by: map[string]*seen{}}
+	var states []map[string]any
+	var keys [][]string
+	gone, types := map[string]bool{}, map[string]bool{}
+	for _, e := range sample {
+		if e.Data == nil {
+			continue
+		}
+		types[e.Type] = true
+		state, order, err := stateOf(e.Data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.ID, err)
+		}
+		if state == nil {
+			gone[e.Type] = true
+			continue
+		}
+		all.look(state, order)
+		parts, err := event.SplitKey(e.Key())
+		if err != nil {
+			return err
+		}
+		states, keys = append(states, state), append(keys, parts)
+	}
+	if len(states) == 0 {
+		return fmt.Errorf("it has no event with a state yet")
+	}
+	table := d.name(topic[strings.LastIndexByte(strings.TrimSuffix(topic, ".latest"), '.')+1:])
+	fmt.Fprintf(&d.out, "  %s:                # from %s: %s\n    from: %s\n", table, plural(len(sample), "event"), strings.Join(sortedNames(types), ", "), topic)
+	if len(gone) > 0 {
+		fmt.Fprintf(&d.out, "    # %s had no state: the row goes with it.\n", strings.Join(sortedNames(gone), ", "))
+	}
+	d.out.WriteString("    columns:\n")
+	own := d.keyColumns(all, states, keys)
+	for _, line := range own {
+		fmt.Fprintf(&d.out, "      %s\n", line)
+	}
+	d.columns(all, "state")
+	return d.lists(all, topic, table, keys)
+}
+
+// keyColumns finds the fields that are the aggregate's key, and takes them out
+// of the rest.
+func (d *draft) keyColumns(all *fields, states []map[string]any, keys [][]string) []string {
+	var lines []string
+	for part := range keys[0] {
+		found := ""
+		for _, name := range all.order {
+			if all.by[name] != nil && !all.by[name].key() {
+				continue
+			}
+			if !slices.ContainsFunc(keys, func(k []string) bool { return len(k) <= part }) && same2(states, keys, name, part) {
+				found = name
+				break
+			}
+		}
+		source := "key"
+		if len(keys[0]) > 1 {
+			source = fmt.Sprintf("key_parts[%d]", part)
+		}
+		if found == "" {
+			column := d.column("key")
+			if len(keys[0]) > 1 {
+				column = d.column(fmt.Sprintf("key_%d", part+1))
+			}
+			lines = append(lines, fmt.Sprintf("%s: text key = %s   # no field of the state is the aggregate's key", column, source))
+			continue
+		}
+		typ, _ := all.by[found].typ()
+		lines = append(lines, fmt.Sprintf("%s: %s key = %s   # state.%s is the aggregate's key in every event", columnName(found), typ, source, found))
+		delete(all.by, found)
+	}
+	return lines
+}
+
+func (d *draft) column(name string) string { return name }
+
+func same2(states []map[string]any, keys [][]string, name string, part int) bool {
+	for i, s := range states {
+		text, err := toText(s[name])
+		if s[name] == nil || err != nil || text != keys[i][part] {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *seen) key() bool {
+	typ, _ := s.typ()
+	return typ == "bigint" || typ == "text" || typ == "uuid"
+}
+
+// columns writes the columns that are no lists of objects.
+func (d *draft) columns(all *fields, from string) {
+	names := map[string]bool{}
+	for _, name := range all.order {
+		s := all.by[name]
+		if s == nil || s.items != nil {
+			continue
+		}
+		column := columnName(name)
+		for names[column] {
+			column += "_"
+		}
+		names[column] = true
+		typ, why := s.typ()
+		source := fieldOf(from, name)
+		value := typ
+		if column != name {
+			value = fmt.Sprintf("%s = %s", typ, source)
+		}
+		fmt.Fprintf(&d.out, "      %s: %s   # %s\n", column, quoted(value), why)
+		if len(s.currencies) > 1 {
+			fmt.Fprintf(&d.out, "      %s_currency: %s   # amounts in %s\n", column, quoted(fmt.Sprintf("text = currency(%s)", source)), strings.Join(sortedNames(s.currencies), ", "))
+		}
+	}
+}
+
+// lists makes a table of each list of objects that have a key.
+func (d *draft) lists(all *fields, topic, table string, keys [][]string) error {
+	for _, name := range all.order {
+		s := all.by[name]
+		if s == nil || s.items == nil {
+			continue
+		}
+		key := s.items.itemKey()
+		if key == "" {
+			fmt.Fprintf(&d.out, "      %s: %s   # a list of objects; none of their fields tells them apart\n", columnName(name), quoted("jsonb = "+fieldOf("state", name)))
+		}
+	}
+	for _, name := range all.order {
+		s := all.by[name]
+		if s == nil || s.items == nil {
+			continue
+		}
+		key := s.items.itemKey()
+		if key == "" {
+			continue
+		}
+		fmt.Fprintf(&d.out, "  %s:\n    from: %s\n    each: %s   # a list of objects: a row for each\n    columns:\n",
+			d.name(table+"_"+columnName(name)), topic, quoted(fieldOf("state", name)))
+		for part := range keys[0] {
+			source, column := "key", "of_"+strings.TrimSuffix(table, "s")
+			if len(keys[0]) > 1 {
+				source, column = fmt.Sprintf("key_parts[%d]", part), fmt.Sprintf("of_%s_%d", strings.TrimSuffix(table, "s"), part+1)
+			}
+			fmt.Fprintf(&d.out, "      %s: text key = %s   # whose it is\n", column, source)
+		}
+		typ, _ := s.items.by[key].typ()
+		fmt.Fprintf(&d.out, "      %s: %s   # tells the items of a list apart in every event\n", columnName(key), quoted(fmt.Sprintf("%s key = %s", typ, fieldOf("item", key))))
+		delete(s.items.by, key)
+		for _, inner := range s.items.order {
+			if one := s.items.by[inner]; one != nil && one.items != nil {
+				one.items, one.kinds = nil, map[string]int{"list": one.total - one.nulls}
+			}
+		}
+		d.columns(s.items, "item")
+	}
+	return nil
+}
+
+// itemKey is the first field that is in every item and tells those of one list
+// apart; one that is called so is preferred.
+func (f *fields) itemKey() string {
+	var found []string
+	for _, name := range f.order {
+		s := f.by[name]
+		if s.unique && s.nulls == 0 && s.total == f.rows && s.key() {
+			found = append(found, name)
+		}
+	}
+	for _, want := range []string{"id", "no", "number"} {
+		for _, name := range found {
+			if name == want || strings.HasSuffix(name, "_"+want) {
+				return name
+			}
+		}
+	}
+	if len(found) > 0 {
+		return found[0]
+	}
+	return ""
+}
+
+// stateOf gives the state and the order of its fields; nil for a removal.
+func stateOf(data json.RawMessage) (map[string]any, []string, error) {
+	var top struct {
+		State json.RawMessage `json:"state"`
+	}
+	if err := json.Unmarshal(data, &top); err != nil {
+		return nil, nil, err
+	}
+	if len(top.State) == 0 || string(top.State) == "null" {
+		return nil, nil, nil
+	}
+	v, err := expression.FromJSON(top.State)
+	if err != nil {
+		return nil, nil, err
+	}
+	state, ok := v.(map[string]any)
+	if !ok {
+		return nil, nil, fmt.Errorf("the state is no object")
+	}
+	return state, namesIn(top.State), nil
+}
+
+// namesIn gives the names of an object in the order in which they stand.
+func namesIn(object json.RawMessage) []string {
+	dec := json.NewDecoder(bytes.NewReader(object))
+	var out []string
+	if _, err := dec.Token(); err != nil {
+		return nil
+	}
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return out
+		}
+		if name, ok := t.(string); ok && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+		var skip json.RawMessage
+		if err := dec.Decode(&skip); err != nil {
+			return out
+		}
+	}
+	return out
+}
+
+// look adds an object to what was seen. order may be nil.
+func (f *fields) look(object map[string]any, order []string) {
+	f.rows++
+	if order == nil {
+		order = sortedNames(object)
+	}
+	for _, name := range order {
+		s := f.by[name]
+		if s == nil {
+			s = &seen{name: name, kinds: map[string]int{}, currencies: map[string]bool{}, unique: true}
+			f.by[name] = s
+			f.order = append(f.order, name)
+		}
+		s.look(object[name])
+	}
+}
+
+var (
+	uuidText    = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	timeText    = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
+	dateText    = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)
+	decimalText = regexp.MustCompile(`^-?\d+\.\d+$`)
+)
+
+func (s *seen) look(v any) {
+	s.total++
+	switch v := v.(type) {
+	case nil:
+		s.nulls++
+	case bool:
+		s.kinds["boolean"]++
+	case int64:
+		s.kinds["bigint"]++
+	case money.Decimal:
+		s.kinds["numeric"]++
+	case money.Amount:
+		s.kinds["amount"]++
+		s.scale = max(s.scale, v.Scale)
+		s.currencies[v.Currency] = true
+	case string:
+		s.kinds[kindOfText(v)]++
+	case []any:
+		s.kinds["list"]++
+		s.lookAtItems(v)
+	default:
+		s.kinds["object"]++
+	}
+}
+
+func kindOfText(s string) string {
+	for _, k := range []struct {
+		pattern *regexp.Regexp
+		kind    string
+	}{{uuidText, "uuid"}, {timeText, "timestamptz"}, {dateText, "date"}, {decimalText, "decimal"}} {
+		if !k.pattern.MatchString(s) {
+			continue
+		}
+		if k.kind == "timestamptz" || k.kind == "date" {
+			if _, err := expression.ParseTime(s); err != nil {
+				return "text"
+			}
+		}
+		return k.kind
+	}
+	return "text"
+}
+
+func (s *seen) lookAtItems(list []any) {
+	values := map[string]map[string]bool{}
+	for _, item := range list {
+		object, ok := item.(map[string]any)
+		if !ok {
+			s.kinds["mixed"]++
+			return
+		}
+		if s.items == nil {
+			s.items = &fields{by: map[string]*seen{}}
+		}
+		s.items.look(object, nil)
+		for name, v := range object {
+			text := describe(v)
+			if values[name] == nil {
+				values[name] = map[string]bool{}
+			}
+			if values[name][text] {
+				s.items.by[name].unique = false
+			}
+			values[name][text] = true
+		}
+	}
+}
+
+// typ guesses a column's type and says why.
+func (s *seen) typ() (typ, why string) {
+	kinds := sortedNames(s.kinds)
+	nulls := ""
+	if s.nulls > 0 {
+		nulls = fmt.Sprintf("; NULL in %d of %d", s.nulls, s.total)
+	}
+	switch {
+	case len(kinds) == 0:
+		return "text", "only NULL was seen; set the type"
+	case len(kinds) == 2 && kinds[0] == "bigint" && kinds[1] == "numeric":
+		return "numeric", "numbers, some with decimals" + nulls
+	case len(kinds) > 1 && !slices.ContainsFunc(kinds, func(k string) bool {
+		return k != "text" && k != "uuid" && k != "timestamptz" && k != "date" && k != "decimal"
+	}):
+		return "text", "texts of several forms" + nulls
+	case len(kinds) > 1:
+		return "jsonb", "values of several kinds: " + strings.Join(kinds, ", ") + nulls
+	}
+	switch kinds[0] {
+	case "bigint":
+		return "bigint", "whole numbers" + nulls
+	case "numeric":
+		return "numeric", "numbers with decimals" + nulls
+	case "decimal":
+		return "numeric", "texts that hold decimals, as numeric columns are told" + nulls
+	case "amount":
+		return fmt.Sprintf("numeric(18,%d)", s.scale), "money in " + strings.Join(sortedNames(s.currencies), ", ") + nulls
+	case "timestamptz":
+		return "timestamptz", "texts that hold times" + nulls
+	case "date":
+		return "date", "texts that hold days" + nulls
+	case "uuid":
+		return "uuid", "texts that hold uuids" + nulls
+	case "boolean":
+		return "boolean", "true or false" + nulls
+	case "object", "list", "mixed":
+		return "jsonb", "an object or a list" + nulls
+	}
+	return "text", "texts" + nulls
+}
+
+var notPlain = regexp.MustCompile(`[^a-z0-9_]+`)
+
+// columnName makes a plain SQL name of a field: customerId becomes customer_id.
+func columnName(field string) string {
+	var b strings.Builder
+	for i, r := range field {
+		if r >= 'A' && r <= 'Z' && i > 0 {
+			b.WriteByte('_')
+		}
+		b.WriteRune(r)
+	}
+	name := strings.Trim(notPlain.ReplaceAllString(strings.ToLower(b.String()), "_"), "_")
+	if name == "" || name[0] < 'a' || name[0] > 'z' || strings.HasPrefix(name, "banyan_") {
+		name = "f_" + name
+	}
+	if len(name) > 40 {
+		name = name[:40]
+	}
+	if slices.Contains([]string{"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}, name) {
+		name += "_"
+	}
+	return name
+}
+
+// name is a table's name that no other has.
+func (d *draft) name(from string) string {
+	name := columnName(from)
+	for d.taken[name] {
+		name += "_"
+	}
+	d.taken[name] = true
+	return name
+}
+
+var plainField = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+func fieldOf(from, name string) string {
+	if plainField.MatchString(name) {
+		return from + "." + name
+	}
+	quotedName, err := json.Marshal(name)
+	if err != nil {
+		return from
+	}
+	return from + "[" + string(quotedName) + "]"
+}
+
+// quoted is a text as YAML takes it.
+func quoted(s string) string {
+	if strings.ContainsAny(s, `:#"'{}[]&*!|>%@`) {
+		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	}
+	return s
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
