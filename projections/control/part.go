@@ -141,6 +141,9 @@ func comparePart(a, b PartID) int {
 // server leaves a frozen one in it; then it is a *LockedError. A partition
 // without a row is ErrNotFound.
 func (s *Store) TakeOver(ctx context.Context, projection string, version int, ids []PartID, owner string) ([]Part, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
 	topics, numbers := arrays(ids)
 	doing := fmt.Sprintf("take over %d partitions of version %d of %s", len(ids), version, projection)
 	var parts []Part

@@ -49,6 +49,7 @@ func TestAdvance(t *testing.T) {
 		t.Errorf("it stepped back: %+v", got[0])
 	}
 
+	must(t, r.advance(v.Number)) // a batch of nothing, for what belongs to no partition
 	if err := r.advance(v.Number, step(&p, 1, 0x30), step(&p, 1, 0x30)); err == nil {
 		t.Error("one partition twice in a batch")
 	}
@@ -299,6 +300,38 @@ func (r *rig) fight(version int, parts []Part, who, rounds int, rnd *rand.Rand) 
 		}
 	}
 	return counts, nil
+}
+
+// Batches over the same partitions, named in any order, wait for each other and
+// never in a circle; nor does a swap that locks them all.
+func TestNoCircle(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := newRig(t)
+	v, parts := r.shipping(12)
+	r.nextVersion("d2")
+	must(t, r.SetState(r.ctx, r.pool, "shipping", 2, Following, ""))
+	var wg sync.WaitGroup
+	for who := range 6 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, uint64(who)))
+			for range 40 {
+				var steps []Step
+				for _, i := range rnd.Perm(len(parts)) {
+					p := parts[i]
+					steps = append(steps, step(&p, 0, 0)) // a mark alone: nobody is fenced
+				}
+				if who == 0 {
+					if _, err := r.PlaceHold(r.ctx, "shipping", 1, 2, time.Hour); err != nil {
+						t.Error(err)
+					}
+				} else if err := r.advance(v.Number, steps...); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func BenchmarkBatch(b *testing.B) {
