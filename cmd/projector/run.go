@@ -202,6 +202,9 @@ func (r *running) host(ctx context.Context, c compiled) error {
 	if err != nil {
 		return err
 	}
+	if o, err = r.ownRoles(ctx, o); err != nil {
+		return err
+	}
 	h := &hosted{opened: o, program: p}
 	r.services = append(r.services, h)
 	if err := checkViews(ctx, o, c); err != nil {
@@ -233,6 +236,28 @@ func (r *running) host(ctx context.Context, c compiled) error {
 		h.service.Transport = r.transport
 	}
 	return nil
+}
+
+// ownRoles makes the roles of a new projection where the database is the embedded
+// one: there is nobody else to ask. In any other, projector init does, or says how.
+func (r *running) ownRoles(ctx context.Context, o *opened) (*opened, error) {
+	if r.app.flags.db != "" || o.active.Number > 0 {
+		return o, nil
+	}
+	role, err := takeOn(ctx, o.pool, o.name)
+	if err != nil || role != "" {
+		return o, err
+	}
+	var login string
+	if err := o.pool.QueryRow(ctx, `SELECT session_user`).Scan(&login); err != nil {
+		return o, fmt.Errorf("ask the database who we are: %w", err)
+	}
+	err = o.store.ApplyRoles(ctx, o.name, login)
+	o.pool.Close()
+	if err != nil {
+		return nil, fmt.Errorf("make the roles of %s: %w", o.name, err)
+	}
+	return r.open(ctx, o.name) // as the owner
 }
 
 // programOf is what a version does: the file's program where the version is of the

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -20,17 +19,32 @@ import (
 )
 
 // taken are paths that a run has for itself.
-var taken = []string{"healthz", "readyz", "metrics", "debug"}
+var taken = []string{"healthz", "readyz", "metrics", "debug", "in"}
+
+// shortPaths gives the projection that answers under each path: the only one that
+// has it. All others are reached as /in/{projection}/{path} alone.
+func shortPaths(services []*hosted) map[string]string {
+	owner := map[string]string{}
+	for _, h := range services {
+		for _, e := range h.program.Endpoints() {
+			if _, twice := owner[e.Path]; twice || slices.Contains(taken, e.Path) {
+				owner[e.Path] = ""
+				continue
+			}
+			owner[e.Path] = h.name
+		}
+	}
+	return owner
+}
 
 // serve answers the read API of all projections, /healthz, /readyz and /metrics
 // until ctx is done.
 func (r *running) serve(ctx context.Context) error {
 	mux := cli.Health(r.notReady, &metrics{r})
-	owner := map[string]string{}
 	var servers []*readapi.Server
-	var faults []error
+	short := shortPaths(r.services)
 	for _, h := range r.services {
-		resources, err := h.resources()
+		resources, err := h.resources(ctx)
 		if err != nil {
 			return err
 		}
@@ -39,24 +53,31 @@ func (r *running) serve(ctx context.Context) error {
 			return fmt.Errorf("read API of %s: %w", h.name, err)
 		}
 		servers = append(servers, api)
+		mux.Handle("/in/"+h.name+"/", http.StripPrefix("/in/"+h.name, api))
 		for _, res := range resources {
-			switch other := owner[res.Path]; {
-			case slices.Contains(taken, res.Path):
-				faults = append(faults, fmt.Errorf("%s: api: %q is taken by the run itself; give the table another name under `api`", h.name, res.Path))
-			case other != "":
-				faults = append(faults, fmt.Errorf("%s: api: %q is served for %s already; give one of them another name under `api`, or run them apart", h.name, res.Path, other))
-			default:
-				owner[res.Path] = h.name
+			if short[res.Path] == h.name {
 				mux.Handle("/"+res.Path, api)
 				mux.Handle("/"+res.Path+"/", api)
 			}
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
-		return cli.BadInput("%w", err)
-	}
-	mux.Handle("GET /{$}", readapi.Index(servers...))
+	mux.Handle("GET /{$}", r.index(short))
 	return serveWith(ctx, r, mux, servers)
+}
+
+// index lists what is served.
+func (r *running) index(short map[string]string) http.Handler {
+	paths := []string{}
+	for _, h := range r.services {
+		for _, e := range h.program.Endpoints() {
+			if short[e.Path] == h.name {
+				paths = append(paths, "/"+e.Path)
+			} else {
+				paths = append(paths, "/in/"+h.name+"/"+e.Path)
+			}
+		}
+	}
+	return readapi.Index(paths)
 }
 
 // serveWith runs the servers' watches for as long as they are asked.
@@ -79,25 +100,26 @@ func serveWith(ctx context.Context, r *running, mux http.Handler, servers []*rea
 	return err
 }
 
-// resources are what the definition says is served.
-func (h *hosted) resources() ([]readapi.Resource, error) {
+// resources are what the definition says is served, with the columns that the
+// database has: those of a view are known there alone.
+func (h *hosted) resources(ctx context.Context) ([]readapi.Resource, error) {
 	var list []readapi.Resource
-	spec := h.program.Spec()
 	for _, e := range h.program.Endpoints() {
-		res := readapi.Resource{Path: e.Path, View: pgx.Identifier{spec.Name, e.Relation}}
-		for _, t := range spec.AllTables() {
-			if t.Name == e.Relation {
-				res.Table = t
-			}
+		view := pgx.Identifier{h.name, e.Relation}
+		rows, err := h.pool.Query(ctx, `SELECT attname, format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`, view.Sanitize())
+		if err != nil {
+			return nil, fmt.Errorf("read the columns of %s: %w", view.Sanitize(), err)
 		}
-		res.Table.Key = e.Key
-		if len(res.Table.Columns) == 0 {
-			for i, k := range e.Key {
-				res.Table.Columns = append(res.Table.Columns, state.Column{Name: k, Type: e.Types[i], NotNull: true})
-			}
+		table := state.Table{Name: e.Relation, Key: e.Key}
+		table.Columns, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (c state.Column, err error) {
+			err = r.Scan(&c.Name, &c.Type)
+			c.NotNull = slices.Contains(e.Key, c.Name)
+			return c, err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read the columns of %s: %w", view.Sanitize(), err)
 		}
-		res.Table.Name = e.Relation
-		list = append(list, res)
+		list = append(list, readapi.Resource{Path: e.Path, View: view, Table: table})
 	}
 	return list, nil
 }

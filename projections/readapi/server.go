@@ -104,12 +104,8 @@ func New(pool *pgxpool.Pool, p Progress, resources []Resource, o Options) (*Serv
 	return s, nil
 }
 
-// Index answers with the paths that servers have.
-func Index(servers ...*Server) http.Handler {
-	paths := []string{}
-	for _, s := range servers {
-		paths = append(paths, s.paths...)
-	}
+// Index answers with the paths that there are.
+func Index(paths []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]any{"resources": paths})
 	})
