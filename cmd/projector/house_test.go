@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -413,7 +414,8 @@ func (h *house) booked(projection string) {
 		h.t.Fatalf("the shop keeps no books for %s", projection)
 	}
 	for table, b := range all {
-		got := h.query(fmt.Sprintf(`SELECT concat_ws('|', %s) FROM %s.%s ORDER BY 1 COLLATE "C"`, b.columns, projection, table))
+		got := h.query(fmt.Sprintf(`SELECT concat_ws('|', %s) FROM %s.%s`, b.columns, projection, table))
+		slices.Sort(got)
 		if diff := cmp.Diff(b.rows, got); diff != "" {
 			h.t.Errorf("seed %d: %s.%s: %d rows, want %d; (-want +got):\n%.4000s", h.shop.seed, projection, table, len(got), len(b.rows), diff)
 		}
