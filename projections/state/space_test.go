@@ -474,9 +474,8 @@ func (m *model) transaction(ctx context.Context, r *rapid.T, conn *pgx.Conn, liv
 			r.Fatal(err)
 		}
 	}
-	oneByOne := rapid.Bool().Draw(r, "one by one")
 	for range rapid.IntRange(1, 5).Draw(r, "events") {
-		if oneByOne {
+		if rapid.Bool().Draw(r, "at once") {
 			m.savepointEvent(ctx, r, tx, live, others...)
 		} else {
 			m.event(r, append([]Space{live}, others...)...)
