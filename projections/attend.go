@@ -25,7 +25,7 @@ func (r *run) attend(ctx context.Context) error {
 		r.changes.Or(bits)
 		r.hold(held.Hold)
 		return nil
-	case errors.Is(err, errRoleLost):
+	case errors.Is(err, errRoleChanged):
 		r.changes.Or(bits)
 		return r.reload(ctx)
 	case passing(err):
@@ -37,7 +37,7 @@ func (r *run) attend(ctx context.Context) error {
 
 // fatal reports whether an error is about the run, not about one request.
 func fatal(err error) bool {
-	return errors.Is(err, control.ErrFenced) || errors.As(err, new(*control.HeldError)) || errors.Is(err, errRoleLost)
+	return errors.Is(err, control.ErrFenced) || errors.As(err, new(*control.HeldError)) || errors.Is(err, errRoleChanged)
 }
 
 func (r *run) attendTo(ctx context.Context, bits uint32) error {

@@ -44,7 +44,9 @@ func (r *run) open(ctx context.Context, steps []control.Step) (pgx.Tx, error) {
 		}
 		r.conn = conn
 	}
+	r.stats.waits("fence: waiting for the locks of the partitions")
 	tx, err := r.opts.Store.Begin(ctx, r.conn, r.spec.Name, r.opts.Version.Number, steps)
+	r.stats.waits("database: a batch is under way")
 	if err != nil {
 		r.drop()
 		return nil, err
@@ -199,16 +201,22 @@ func (r *run) prefetch(ctx context.Context, b *batch) error {
 // change before the batch ends, because a swap needs the fence's locks.
 func (r *run) promise(ctx context.Context, tx pgx.Tx) error {
 	effects, firings := r.applier.Effects(), r.applier.Firings()
-	if len(effects) == 0 && len(firings) == 0 || r.version.State != control.Active {
+	if len(effects) == 0 && len(firings) == 0 {
 		return nil
 	}
+	// The fence holds the partitions now, and a swap needs them: the state that is
+	// read here stays until the commit. What was heard of it before may be old in
+	// either direction, and an effect would be promised by both versions or none.
 	v, err := r.opts.Store.Version(ctx, r.spec.Name, r.opts.Version.Number)
 	if err != nil {
 		return err
 	}
-	if v.State != control.Active {
+	if (v.State == control.Active) != (r.version.State == control.Active) {
 		r.changes.Or(versionChanged)
-		return errRoleLost
+		return errRoleChanged
+	}
+	if v.State != control.Active {
+		return nil
 	}
 	if len(firings) > 0 {
 		if err := r.opts.Store.RecordFirings(ctx, tx, r.spec.Name, firings); err != nil {
@@ -229,14 +237,14 @@ func (r *run) promise(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// errRoleLost says that a swap came in between: the batch is to be done again, by
-// a version that readers no longer see.
-var errRoleLost = errors.New("readers see another version now")
+// errRoleChanged says that a swap came in between: the batch is to be done again,
+// by a version that readers no longer see, or see now.
+var errRoleChanged = errors.New("readers see another version now")
 
 // narrows reports whether the batch failed because of one of its events, and
 // makes the next ones smaller until that one is alone, and then parked.
 func (r *run) narrows(b *batch, err error) bool {
-	if errors.Is(err, errRoleLost) {
+	if errors.Is(err, errRoleChanged) {
 		return true
 	}
 	if !refused(err) || len(b.events) == 0 {
