@@ -213,7 +213,10 @@ $$;
 CREATE FUNCTION banyan.advance(p text, v integer, topics text[], parts integer[], epochs bigint[], froms bigint[], tos bigint[],
     seqs bigint[], writers bigint[], generations integer[], lsns bigint[], ordinals bigint[], snapshots integer[],
     passed_generations integer[], passed_lsns bigint[], passed_times timestamptz[], times timestamptz[],
-    anchors text[], anchor_offsets bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+    anchors text[], anchor_offsets bigint[]) RETURNS void LANGUAGE plpgsql
+-- Fresh statistics never say how many partitions there are: without this, each
+-- row is compared with each step.
+SET enable_nestloop = off AS $$
 DECLARE
     moved integer;
     ver   record;
