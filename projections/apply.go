@@ -30,7 +30,7 @@ type Applier struct {
 	at     control.Mark
 	stream map[control.PartID]time.Time // one for all where aligned
 
-	effects []control.Effect
+	effects []Promise
 	firings []control.Firing
 }
 
@@ -345,13 +345,21 @@ func (a *Applier) promise(source string, at event.Position) {
 				n++
 			}
 		}
-		a.effects = append(a.effects, control.Effect{Source: source, Name: e.Name, N: n, Kind: e.Kind, Payload: e.Payload, Position: at})
+		a.effects = append(a.effects, Promise{
+			Effect: control.Effect{Source: source, Name: e.Name, N: n, Kind: e.Kind, Payload: e.Payload, Position: at}, FromStart: e.FromStart,
+		})
 	}
+}
+
+// Promise is an effect that a Program has asked for.
+type Promise struct {
+	control.Effect
+	FromStart bool // see Effect.FromStart
 }
 
 // Effects gives what was promised since the last call, and Firings what fired
 // without a record while Originate was set.
-func (a *Applier) Effects() []control.Effect {
+func (a *Applier) Effects() []Promise {
 	e := a.effects
 	a.effects = nil
 	return e

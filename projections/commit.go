@@ -223,11 +223,13 @@ func (r *run) promise(ctx context.Context, tx pgx.Tx) error {
 			return err
 		}
 	}
-	kept := effects[:0]
+	var kept []control.Effect
 	for _, e := range effects {
-		if !v.Since.Covers(e.Position) {
+		// A later version was not the one that readers saw at what lies before its
+		// Since; only the first can have met it as the one that promises.
+		if !v.Since.Covers(e.Position) || e.FromStart && v.Number == 1 {
 			e.Projection = r.spec.Name
-			kept = append(kept, e)
+			kept = append(kept, e.Effect)
 		}
 	}
 	if len(kept) == 0 {
