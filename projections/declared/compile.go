@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"banyan/expression"
@@ -34,9 +35,11 @@ type compiler struct {
 	topic string // whose expressions are compiled
 	// paths are what expressions ask of events.
 	paths []askedPath
-	// history says why the `.latest` topics will not do.
-	history []string
+	// history says why `.latest` topics will not do.
+	history []needsHistory
 }
+
+type needsHistory struct{ topic, why string }
 
 type askedType struct {
 	name string
@@ -300,9 +303,9 @@ func (c *compiler) compileFold(f *fold, topic string, each document.Node) {
 	}
 	switch {
 	case f.log:
-		c.history = append(c.history, "table "+f.relation.name+" keeps every event")
+		c.history = append(c.history, needsHistory{topic, "table " + f.relation.name + " keeps every event"})
 	case f.old:
-		c.history = append(c.history, "table "+f.relation.name+" looks at the row before")
+		c.history = append(c.history, needsHistory{topic, "table " + f.relation.name + " looks at the row before"})
 	}
 }
 
@@ -376,12 +379,10 @@ func (c *compiler) finish() {
 		c.tableFault(fault)
 	}
 	spec.Topics = c.orderTopics()
-	if len(c.history) > 0 {
-		spec.NotFromLatest = c.history[0]
-		for _, topic := range spec.Topics {
-			if projections.IsLatest(topic) {
-				c.topicNode(topic).FaultOf(topic, "has only the last event of each key, and %s; take the topic without .latest", c.history[0])
-			}
+	for _, h := range c.history {
+		spec.NotFromLatest = cmp.Or(spec.NotFromLatest, h.why)
+		if projections.IsLatest(h.topic) {
+			c.topicNode(h.topic).FaultOf(h.topic, "has only the last event of each key, and %s; take the topic without .latest", h.why)
 		}
 	}
 	for _, topic := range spec.Topics {
@@ -428,24 +429,29 @@ func (c *compiler) allRelations() []*relation {
 }
 
 // tableFault tells a fault of package state at the place of the file that made
-// the table.
+// the table, unless that place has been told already.
 func (c *compiler) tableFault(f state.Fault) {
+	if f.Field == "key" && f.Value == "" {
+		return // declareTables has told it
+	}
 	owner, _, _ := strings.Cut(f.Table, "__")
 	at, ok := c.nodes[owner+"."+f.Column]
-	if !ok {
-		at, ok = c.nodes[owner]
-	}
-	reason := f.Reason
-	if strings.HasPrefix(f.Field, "indexes") {
+	switch list, rest, _ := strings.Cut(f.Field, "["); {
+	case list == "indexes":
 		at = c.nodes[owner].Get("indexes")
-	} else if strings.HasPrefix(f.Field, "retain") {
+		items, _ := at.List()
+		number, _, _ := strings.Cut(rest, "]")
+		if i, err := strconv.Atoi(number); err == nil && i < len(items) {
+			at = items[i]
+		}
+	case strings.HasPrefix(f.Field, "retain"):
 		at = c.nodes[owner].Get("retention")
-	}
-	if !ok {
-		c.faults.Add(document.Place{}, f.Table, f.Value, "%s", reason)
+	case ok && c.faults.At(at.At()):
 		return
+	case !ok:
+		at = c.nodes[owner]
 	}
-	at.FaultOf(f.Value, "%s", reason)
+	at.FaultOf(f.Value, "%s", f.Reason)
 }
 
 // looksUp notes that the topic whose expressions are compiled needs a table.

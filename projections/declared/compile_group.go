@@ -156,7 +156,7 @@ func (c *compiler) checkOf(g *group, p *source, from document.Node, topic string
 			from.Get("of").Fault(`counts events, so types is needed: which ones, or ["*"]`)
 		}
 		p.types = c.typesOf(types, topic)
-		c.history = append(c.history, "group "+g.called+" counts events")
+		c.history = append(c.history, needsHistory{topic, "group " + g.called + " counts events"})
 		return
 	}
 	if !types.Null() {
@@ -213,7 +213,7 @@ func (c *compiler) compileWindows() {
 		} else if w.onClose {
 			e.Get("alert").Fault("says when having is asked, and there is none")
 		}
-		c.history = append(c.history, "window "+e.Key+" counts events")
+		c.history = append(c.history, needsHistory{topic, "window " + e.Key + " counts events"})
 		c.windows[e.Key] = w
 		c.windowNames = append(c.windowNames, e.Key)
 		c.stream(topic).steps = append(c.stream(topic).steps, w)

@@ -37,8 +37,9 @@ func Draft(name string, known *Known) ([]byte, error) {
 }
 
 type draft struct {
-	out   bytes.Buffer
-	taken map[string]bool
+	out     bytes.Buffer
+	taken   map[string]bool // names of tables
+	columns map[string]bool // of the table at hand
 }
 
 // seen is what a sample shows of one field.
@@ -51,6 +52,7 @@ type seen struct {
 	scale      int
 	currencies map[string]bool
 	items      *fields // of lists of objects
+	mixed      bool    // some lists have other items
 	unique     bool    // in every list
 }
 
@@ -93,55 +95,60 @@ func (d *draft) topic(topic string, sample []event.Event) error {
 	if len(gone) > 0 {
 		fmt.Fprintf(&d.out, "    # %s had no state: the row goes with it.\n", strings.Join(sortedNames(gone), ", "))
 	}
-	d.out.WriteString("    columns:\n")
+	d.begin()
 	own := d.keyColumns(all, states, keys)
-	for _, line := range own {
-		fmt.Fprintf(&d.out, "      %s\n", line)
-	}
-	d.columns(all, "state")
-	return d.lists(all, topic, table, keys)
+	d.fields(all, "state")
+	d.lists(all, topic, table, own)
+	return nil
 }
 
-// keyColumns finds the fields that are the aggregate's key, and takes them out
-// of the rest.
+// begin begins the columns of a table.
+func (d *draft) begin() {
+	d.out.WriteString("    columns:\n")
+	d.columns = map[string]bool{}
+}
+
+// column writes a column under a name that no other has.
+func (d *draft) column(name, typ, attributes, source, field, why string) {
+	for d.columns[name] {
+		name += "_"
+	}
+	d.columns[name] = true
+	value := typ + attributes
+	if field == "" || source != field+name {
+		value += " = " + source
+	}
+	fmt.Fprintf(&d.out, "      %s: %s   # %s\n", name, quoted(value), why)
+}
+
+// keyColumns finds the fields that are the aggregate's key, takes them out of the
+// rest, and gives their types.
 func (d *draft) keyColumns(all *fields, states []map[string]any, keys [][]string) []string {
-	var lines []string
+	var types []string
 	for part := range keys[0] {
-		found := ""
-		for _, name := range all.order {
-			if all.by[name] != nil && !all.by[name].key() {
-				continue
-			}
-			if !slices.ContainsFunc(keys, func(k []string) bool { return len(k) <= part }) && same2(states, keys, name, part) {
-				found = name
+		source, name := "key", "key"
+		if len(keys[0]) > 1 {
+			source, name = fmt.Sprintf("key_parts[%d]", part), fmt.Sprintf("key_%d", part+1)
+		}
+		typ, why := "text", "no field of the state is the aggregate's key"
+		for _, field := range all.order {
+			if s := all.by[field]; s != nil && s.key() && isKey(states, keys, field, part) {
+				typ, _ = s.typ()
+				name, why = columnName(field), "state."+field+" is the aggregate's key in every event"
+				delete(all.by, field)
 				break
 			}
 		}
-		source := "key"
-		if len(keys[0]) > 1 {
-			source = fmt.Sprintf("key_parts[%d]", part)
-		}
-		if found == "" {
-			column := d.column("key")
-			if len(keys[0]) > 1 {
-				column = d.column(fmt.Sprintf("key_%d", part+1))
-			}
-			lines = append(lines, fmt.Sprintf("%s: text key = %s   # no field of the state is the aggregate's key", column, source))
-			continue
-		}
-		typ, _ := all.by[found].typ()
-		lines = append(lines, fmt.Sprintf("%s: %s key = %s   # state.%s is the aggregate's key in every event", columnName(found), typ, source, found))
-		delete(all.by, found)
+		d.column(name, typ, " key", source, "", why)
+		types = append(types, typ)
 	}
-	return lines
+	return types
 }
 
-func (d *draft) column(name string) string { return name }
-
-func same2(states []map[string]any, keys [][]string, name string, part int) bool {
+func isKey(states []map[string]any, keys [][]string, name string, part int) bool {
 	for i, s := range states {
 		text, err := toText(s[name])
-		if s[name] == nil || err != nil || text != keys[i][part] {
+		if s[name] == nil || err != nil || len(keys[i]) <= part || text != keys[i][part] {
 			return false
 		}
 	}
@@ -153,73 +160,59 @@ func (s *seen) key() bool {
 	return typ == "bigint" || typ == "text" || typ == "uuid"
 }
 
-// columns writes the columns that are no lists of objects.
-func (d *draft) columns(all *fields, from string) {
-	names := map[string]bool{}
+// fields writes the columns that are no lists of objects.
+func (d *draft) fields(all *fields, from string) {
 	for _, name := range all.order {
 		s := all.by[name]
 		if s == nil || s.items != nil {
 			continue
 		}
-		column := columnName(name)
-		for names[column] {
-			column += "_"
-		}
-		names[column] = true
 		typ, why := s.typ()
-		source := fieldOf(from, name)
-		value := typ
-		if column != name {
-			value = fmt.Sprintf("%s = %s", typ, source)
-		}
-		fmt.Fprintf(&d.out, "      %s: %s   # %s\n", column, quoted(value), why)
+		d.column(columnName(name), typ, "", fieldOf(from, name), from+".", why)
 		if len(s.currencies) > 1 {
-			fmt.Fprintf(&d.out, "      %s_currency: %s   # amounts in %s\n", column, quoted(fmt.Sprintf("text = currency(%s)", source)), strings.Join(sortedNames(s.currencies), ", "))
+			d.column(columnName(name)+"_currency", "text", "", "currency("+fieldOf(from, name)+")", "", "amounts in "+strings.Join(sortedNames(s.currencies), ", "))
 		}
 	}
 }
 
-// lists makes a table of each list of objects that have a key.
-func (d *draft) lists(all *fields, topic, table string, keys [][]string) error {
+// lists makes a table of each list of objects that have a key; types are those of
+// the aggregate's key.
+func (d *draft) lists(all *fields, topic, table string, types []string) {
+	keys := map[string]string{}
 	for _, name := range all.order {
 		s := all.by[name]
 		if s == nil || s.items == nil {
 			continue
 		}
-		key := s.items.itemKey()
-		if key == "" {
-			fmt.Fprintf(&d.out, "      %s: %s   # a list of objects; none of their fields tells them apart\n", columnName(name), quoted("jsonb = "+fieldOf("state", name)))
+		if keys[name] = s.items.itemKey(); keys[name] == "" {
+			d.column(columnName(name), "jsonb", "", fieldOf("state", name), "state.", "a list of objects; none of their fields tells them apart")
 		}
 	}
 	for _, name := range all.order {
-		s := all.by[name]
-		if s == nil || s.items == nil {
-			continue
-		}
-		key := s.items.itemKey()
+		key := keys[name]
 		if key == "" {
 			continue
 		}
-		fmt.Fprintf(&d.out, "  %s:\n    from: %s\n    each: %s   # a list of objects: a row for each\n    columns:\n",
-			d.name(table+"_"+columnName(name)), topic, quoted(fieldOf("state", name)))
-		for part := range keys[0] {
+		items := all.by[name].items
+		fmt.Fprintf(&d.out, "  %s:\n    from: %s\n    each: %s   # a list of objects: a row for each\n", d.name(table+"_"+columnName(name)), topic, quoted(fieldOf("state", name)))
+		d.begin()
+		for part, typ := range types {
 			source, column := "key", "of_"+strings.TrimSuffix(table, "s")
-			if len(keys[0]) > 1 {
-				source, column = fmt.Sprintf("key_parts[%d]", part), fmt.Sprintf("of_%s_%d", strings.TrimSuffix(table, "s"), part+1)
+			if len(types) > 1 {
+				source, column = fmt.Sprintf("key_parts[%d]", part), fmt.Sprintf("%s_%d", column, part+1)
 			}
-			fmt.Fprintf(&d.out, "      %s: text key = %s   # whose it is\n", column, source)
+			d.column(column, typ, " key", source, "", "whose it is")
 		}
-		typ, _ := s.items.by[key].typ()
-		fmt.Fprintf(&d.out, "      %s: %s   # tells the items of a list apart in every event\n", columnName(key), quoted(fmt.Sprintf("%s key = %s", typ, fieldOf("item", key))))
-		delete(s.items.by, key)
-		for _, inner := range s.items.order {
-			if one := s.items.by[inner]; one != nil && one.items != nil {
-				one.items, one.kinds = nil, map[string]int{"list": one.total - one.nulls}
+		typ, _ := items.by[key].typ()
+		d.column(columnName(key), typ, " key", fieldOf("item", key), "item.", "tells the items of a list apart in every event")
+		delete(items.by, key)
+		for _, inner := range items.order {
+			if one := items.by[inner]; one != nil && one.items != nil {
+				one.items, one.kinds = nil, map[string]int{"list": 1}
 			}
 		}
-		d.columns(s.items, "item")
+		d.fields(items, "item")
 	}
-	return nil
 }
 
 // itemKey is the first field that is in every item and tells those of one list
@@ -361,8 +354,8 @@ func (s *seen) lookAtItems(list []any) {
 	values := map[string]map[string]bool{}
 	for _, item := range list {
 		object, ok := item.(map[string]any)
-		if !ok {
-			s.kinds["mixed"]++
+		if !ok || s.mixed {
+			s.mixed, s.items = true, nil
 			return
 		}
 		if s.items == nil {
@@ -418,7 +411,7 @@ func (s *seen) typ() (typ, why string) {
 		return "uuid", "texts that hold uuids" + nulls
 	case "boolean":
 		return "boolean", "true or false" + nulls
-	case "object", "list", "mixed":
+	case "object", "list":
 		return "jsonb", "an object or a list" + nulls
 	}
 	return "text", "texts" + nulls

@@ -137,7 +137,7 @@ func (c *compiler) tryEvent(e *event.Event, wrong map[string]bool) {
 	if errors.As(err, &of) {
 		at, what, err = of.step.at(), of.step.name(), of.err
 	}
-	if key := what + e.Topic; !wrong[key] {
+	if key := what + " " + e.Type; !wrong[key] {
 		wrong[key] = true
 		at.FaultOf(e.Type, "%s would park: %s", e.ID, err)
 	}
@@ -200,16 +200,22 @@ func (c *compiler) checkPaths(topic string, sample []any) {
 		if path[0] == "data" {
 			path = path[1:]
 		}
-		depth, near := 0, []string(nil)
+		depth, near := 0, map[string]bool{}
 		found := slices.ContainsFunc(sample, func(v any) bool {
 			ok, deep, names := exists(v, path)
-			if deep >= depth {
-				depth, near = deep, names
+			if deep > depth {
+				depth = deep
+				clear(near)
+			}
+			if deep == depth {
+				for _, name := range names {
+					near[name] = true
+				}
 			}
 			return ok
 		})
 		if !found {
-			asked.by.node.WarnOf(asked.by.Source(), "none of the events of %s that were looked at has %s; %s", topic, asked.path, expression.DidYouMean(path[depth], near))
+			asked.by.node.WarnOf(asked.by.Source(), "none of the events of %s that were looked at has %s; %s", topic, asked.path, expression.DidYouMean(path[depth], sortedNames(near)))
 		}
 	}
 }
@@ -220,9 +226,8 @@ func exists(v any, path []string) (ok bool, depth int, names []string) {
 	for i, name := range path {
 		m, isObject := v.(map[string]any)
 		if !isObject {
-			// NULL says nothing about what is below it; a list has no names.
-			_, isList := v.([]any)
-			return isList, i, nil
+			// NULL and lists say nothing of what could be below.
+			return true, i, nil
 		}
 		if v, ok = m[name]; !ok {
 			return false, i, sortedNames(m)

@@ -102,7 +102,7 @@ func (h *history) add(topic, typ, aggregate, key, data string) {
 // outcome is all that a run has made.
 type outcome struct {
 	rows    map[string][]string
-	effects []control.Effect
+	effects []projections.Promise
 	parked  []string
 }
 
@@ -220,16 +220,7 @@ func TestTranscripts(t *testing.T) {
 			}
 			definition, rest, _ := strings.Cut(string(text), "---- events ----\n")
 			events, want, _ := strings.Cut(rest, "---- outcome ----\n")
-			p := must(t, path, definition)
-			h := newHistory()
-			for _, line := range strings.Split(strings.TrimSpace(events), "\n") {
-				if strings.HasPrefix(line, "#") || line == "" {
-					continue
-				}
-				if err := h.line(line); err != nil {
-					t.Fatal(err)
-				}
-			}
+			p, h := transcript(t, path)
 			first := h.run(t, p)
 			got := first.String()
 			if again := h.run(t, p).String(); again != got {
