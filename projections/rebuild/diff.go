@@ -33,8 +33,8 @@ func Diff(ctx context.Context, cfg DiffConfig) (*Comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &swapper{cfg: cfg.SwapConfig, store: store}
-	if err := s.choose(ctx, "compare", []control.State{control.Following, control.Kept}); err != nil {
+	s := &swapper{cfg: cfg.SwapConfig, store: store, doing: "compare"}
+	if err := s.choose(ctx, []control.State{control.Following, control.Kept}); err != nil {
 		return nil, err
 	}
 	if s.program[1], err = cfg.Program(s.to); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"banyan/money"
@@ -177,7 +178,8 @@ func (b balances) countDay(tx *projections.Tx, e *projections.Event) error {
 // joined writes each order with the city that its customer had then, and marks
 // the orders that were not paid in five minutes: a join, a timer, an effect.
 type joined struct {
-	Upper bool // another definition, with a column more
+	Upper   bool // another definition, with a column more
+	Lenient bool // does not mind bad events
 }
 
 func (j joined) Spec() projections.Spec {
@@ -212,7 +214,7 @@ func (j joined) Apply(tx *projections.Tx, e *projections.Event) error {
 		tx.CancelTimer("unpaid", e.ID.Key)
 		return j.set(tx, e.ID.Key, "paid")
 	}
-	if m.Bad {
+	if m.Bad && !j.Lenient {
 		return errBad
 	}
 	key, err := tx.Rows("cities").Key(m.Owner)
@@ -255,4 +257,27 @@ func (j joined) set(tx *projections.Tx, id, to string) error {
 		next[5] = next[5].(int64) + 1
 	}
 	return rows.Put(next)
+}
+
+// healed says that what was bad before can be applied now, as after a fix that
+// left the definition alone.
+var healed atomic.Bool
+
+// healing is a program that refuses bad events until it is healed.
+type healing struct{ projections.Program }
+
+func (h healing) Apply(tx *projections.Tx, e *projections.Event) error {
+	switch p := h.Program.(type) {
+	case balances:
+		p.Lenient = healed.Load()
+		return p.Apply(tx, e)
+	case joined:
+		p.Lenient = healed.Load()
+		return p.Apply(tx, e)
+	}
+	return h.Program.Apply(tx, e)
+}
+
+func (h healing) Fire(tx *projections.Tx, t projections.Timer) error {
+	return h.Program.(joined).Fire(tx, t)
 }

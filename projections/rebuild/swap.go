@@ -77,11 +77,11 @@ func exchange(ctx context.Context, cfg SwapConfig, doing string, states ...contr
 	if err != nil {
 		return nil, err
 	}
-	s := &swapper{cfg: cfg, store: store}
-	if err := s.choose(ctx, doing, states); err != nil {
+	s := &swapper{cfg: cfg, store: store, doing: doing}
+	if err := s.choose(ctx, states); err != nil {
 		return nil, err
 	}
-	gone, err := s.check(ctx, doing)
+	gone, err := s.check(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -104,16 +104,17 @@ func exchange(ctx context.Context, cfg SwapConfig, doing string, states ...contr
 type swapper struct {
 	cfg      SwapConfig
 	store    *control.Store
+	doing    string
 	from, to control.Version
 	program  [2]projections.Program // of from and to; the first may be nil
 }
 
-func (s *swapper) refuse(doing string, f ...Fault) error {
-	return &Refused{doing + " " + s.cfg.Projection, f}
+func (s *swapper) refuse(f ...Fault) error {
+	return &Refused{s.doing + " " + s.cfg.Projection, f}
 }
 
 // choose finds both versions.
-func (s *swapper) choose(ctx context.Context, doing string, states []control.State) error {
+func (s *swapper) choose(ctx context.Context, states []control.State) error {
 	all, err := s.store.Versions(ctx, s.cfg.Projection)
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func (s *swapper) choose(ctx context.Context, doing string, states []control.Sta
 		}
 	}
 	if !found {
-		return s.refuse(doing, Fault{"projection " + s.cfg.Projection, "it has no active version", "projector run makes the first one"})
+		return s.refuse(Fault{"projection " + s.cfg.Projection, "it has no active version", "projector run makes the first one"})
 	}
 	best := -1
 	for i, v := range all {
@@ -151,7 +152,7 @@ func (s *swapper) choose(ctx context.Context, doing string, states []control.Sta
 	if s.cfg.To != 0 {
 		what = fmt.Sprintf("version %d cannot be gone to", s.cfg.To)
 	}
-	return s.refuse(doing, Fault{"version", what + " (" + strings.Join(have, ", ") + ")",
+	return s.refuse(Fault{"version", what + " (" + strings.Join(have, ", ") + ")",
 		fmt.Sprintf("it has to be %s; projector rebuild makes one", listStates(states))})
 }
 
@@ -165,7 +166,7 @@ func listStates(states []control.State) string {
 
 // check says what stands in the way, all at once, and which relations and columns
 // readers would lose.
-func (s *swapper) check(ctx context.Context, doing string) (gone []string, err error) {
+func (s *swapper) check(ctx context.Context) (gone []string, err error) {
 	var faults []Fault
 	if s.from.Source != s.to.Source {
 		faults = append(faults, Fault{"source", fmt.Sprintf("version %d follows %q and version %d %q: they have no mark in common", s.from.Number, s.from.Source, s.to.Number, s.to.Source),
@@ -181,7 +182,7 @@ func (s *swapper) check(ctx context.Context, doing string) (gone []string, err e
 		faults = append(faults, Fault{"readers", "they lose " + strings.Join(gone, ", "), "give the new version these too, or force the swap when nobody reads them"})
 	}
 	if len(faults) > 0 {
-		return nil, s.refuse(doing, faults...)
+		return nil, s.refuse(faults...)
 	}
 	return gone, nil
 }
@@ -241,13 +242,20 @@ func (s *swapper) meet(ctx context.Context, do func(ctx context.Context, at cont
 
 // reach waits until both stand at the mark.
 func (s *swapper) reach(ctx context.Context, at control.Mark) error {
+	var last error
 	for {
 		err := s.store.Reached(ctx, s.cfg.Projection, s.from.Number, s.to.Number, at)
 		var late *control.NotReachedError
-		if err == nil || !errors.As(err, &late) || late.Lapsed {
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return cmp.Or(last, err)
+		case !errors.As(err, &late) || late.Lapsed:
 			return err
 		}
-		if !pause(ctx, 5*time.Millisecond) {
+		last = err
+		if !pause(ctx, 2*time.Millisecond) {
 			return err
 		}
 	}
@@ -307,17 +315,21 @@ func (s *swapper) run(ctx context.Context, v control.Version, i int, running *sy
 	return nil
 }
 
-// near refuses where the new version is far behind, and waits where it only runs
-// because of us.
+// near refuses where the new version is far behind, after a moment, or after a
+// longer one where it only runs because of us.
 func (s *swapper) near(ctx context.Context, own bool) error {
-	deadline := time.Now().Add(s.cfg.Wait)
+	const moment = 2 * time.Second
+	deadline := time.Now().Add(moment)
+	if own {
+		deadline = time.Now().Add(s.cfg.Wait)
+	}
 	for {
 		behind, err := s.behind(ctx)
 		if err != nil || behind <= s.cfg.MaxBehind {
 			return err
 		}
-		if !own || time.Now().After(deadline) {
-			return s.refuse("swap", Fault{fmt.Sprintf("version %d", s.to.Number), fmt.Sprintf("it is %s behind version %d", behind.Round(time.Millisecond), s.from.Number),
+		if time.Now().After(deadline) {
+			return s.refuse(Fault{fmt.Sprintf("version %d", s.to.Number), fmt.Sprintf("it is %s behind version %d", behind.Round(time.Millisecond), s.from.Number),
 				"wait until it is at the head: projector status"})
 		}
 		if !pause(ctx, 20*time.Millisecond) {
