@@ -110,9 +110,9 @@ func number(v any) (d money.Decimal, reason string) {
 	case money.Decimal:
 		return v, ""
 	case string:
-		return decimalText(v)
+		return plainNumber(v)
 	case json.Number:
-		return decimalText(string(v))
+		return jsonNumber(string(v))
 	case time.Duration:
 		// As everywhere in expressions: its seconds.
 		if v%time.Second == 0 {
@@ -123,24 +123,29 @@ func number(v any) (d money.Decimal, reason string) {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return d, none
 		}
-		return decimalText(strconv.FormatFloat(v, 'f', -1, 64))
+		return plainNumber(strconv.FormatFloat(v, 'f', -1, 64))
 	}
 	return d, none
 }
 
-func decimalText(s string) (money.Decimal, string) {
-	if strings.ContainsAny(s, "eE") && validNumber(s) {
-		plain, err := appendNumber(nil, []byte(s))
-		if err != nil {
-			return money.Decimal{}, err.Error()
-		}
-		s = string(plain)
-	}
+func plainNumber(s string) (money.Decimal, string) {
 	d, err := money.ParseNumber(s)
 	if err != nil {
 		return d, "it is no number"
 	}
 	return d, ""
+}
+
+// jsonNumber reads a number of JSON, which may have an exponent.
+func jsonNumber(s string) (money.Decimal, string) {
+	if !validNumber(s) {
+		return money.Decimal{}, "it is no number"
+	}
+	plain, err := appendNumber(nil, []byte(s))
+	if err != nil {
+		return money.Decimal{}, err.Error()
+	}
+	return plainNumber(string(plain))
 }
 
 func coerceInt(v any, lowest, highest int64, name string) (any, string) {
@@ -236,7 +241,7 @@ func (c *column) coerceText(v any) (any, string) {
 	case money.Amount:
 		return nil, "it is a sum of money; take a numeric or jsonb column, or its number"
 	default:
-		return nil, fmt.Sprintf("it is no text but a %s", typeName(v))
+		return nil, fmt.Sprintf("it is no text but %s", typeName(v))
 	}
 	if reason := textFault(s); reason != "" {
 		return nil, reason
@@ -358,7 +363,7 @@ func (c *column) coerceTime(v any) (any, string) {
 		}
 		t = t.UTC()
 	default:
-		return nil, fmt.Sprintf("it is no time but a %s", typeName(v))
+		return nil, fmt.Sprintf("it is no time but %s", typeName(v))
 	}
 	if reason := timeFault(t); reason != "" {
 		return nil, reason
@@ -385,7 +390,7 @@ func coerceBytes(v any) (any, string) {
 		}
 		return nil, `as text it is written \x and pairs of hexadecimal digits`
 	}
-	return nil, fmt.Sprintf("it is no bytes but a %s", typeName(v))
+	return nil, fmt.Sprintf("it is no bytes but %s", typeName(v))
 }
 
 func (c *column) coerceFloat(v any) (any, string) {
@@ -420,7 +425,7 @@ func coerceJSON(v any) (any, string) {
 	if !given {
 		var err error
 		if raw, err = expression.AppendJSON(nil, v); err != nil {
-			return nil, fmt.Sprintf("a %s has no form in JSON here; give it as json.RawMessage", typeName(v))
+			return nil, fmt.Sprintf("%s has no form in JSON here; give it as json.RawMessage", typeName(v))
 		}
 	}
 	canonical, err := canonicalJSON(raw)
@@ -438,27 +443,29 @@ func coerceJSON(v any) (any, string) {
 func typeName(v any) string {
 	switch v.(type) {
 	case bool:
-		return "truth value"
+		return "a truth value"
 	case string:
 		return "text"
+	case []byte:
+		return "bytes"
 	case int64, int, money.Decimal, json.Number, float64:
-		return "number"
+		return "a number"
 	case money.Amount:
-		return "sum of money"
+		return "a sum of money"
 	case time.Time:
-		return "time"
+		return "a time"
 	case expression.Date:
-		return "day"
+		return "a day"
 	case time.Duration:
-		return "duration"
+		return "a duration"
 	case []any:
-		return "list"
+		return "a list"
 	case map[string]any, expression.Object:
-		return "object"
+		return "an object"
 	case json.RawMessage:
-		return "piece of JSON"
+		return "JSON"
 	}
-	return fmt.Sprintf("Go %T", v)
+	return fmt.Sprintf("a Go %T", v)
 }
 
 // show is a value in one short line.

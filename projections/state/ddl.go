@@ -2,7 +2,6 @@ package state
 
 import (
 	"fmt"
-	"hash/fnv"
 	"strings"
 	"unicode/utf8"
 
@@ -32,7 +31,7 @@ func literal(s string) string {
 	s = strings.ToValidUTF8(s, string(utf8.RuneError))
 	s = strings.ReplaceAll(s, "'", "''")
 	if strings.Contains(s, `\`) {
-		return " E'" + strings.ReplaceAll(s, `\`, `\\`) + "'"
+		return "E'" + strings.ReplaceAll(s, `\`, `\\`) + "'"
 	}
 	return "'" + s + "'"
 }
@@ -82,7 +81,7 @@ func createTable(schema string, t Table) string {
 func KeySQL(schema string, tables []Table) []string {
 	out := make([]string, len(tables))
 	for i, t := range tables {
-		out[i] = fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s)", quote(schema, t.Name), quote(objectName(t.Name, "pkey")), quoteAll(t.Key))
+		out[i] = fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", quote(schema, t.Name), quoteAll(t.Key))
 	}
 	return out
 }
@@ -97,8 +96,8 @@ func IndexSQL(schema string, tables []Table) []string {
 			if ix.Unique {
 				unique = "UNIQUE "
 			}
-			name := objectName(t.Name+"_"+strings.Join(ix.Columns, "_"), "idx")
-			out = append(out, fmt.Sprintf("CREATE %sINDEX %s ON %s (%s)", unique, quote(name), quote(schema, t.Name), quoteAll(ix.Columns)))
+			// Postgres finds a name that is free.
+			out = append(out, fmt.Sprintf("CREATE %sINDEX ON %s (%s)", unique, quote(schema, t.Name), quoteAll(ix.Columns)))
 		}
 		out = append(out, "ANALYZE "+quote(schema, t.Name))
 	}
@@ -112,17 +111,4 @@ func DropSQL(schema string, tables []Table) []string {
 		out[i] = "DROP TABLE IF EXISTS " + quote(schema, t.Name)
 	}
 	return out
-}
-
-// objectName names a key or an index; one that Postgres would cut ends in a
-// number that keeps it apart from others.
-func objectName(base, suffix string) string {
-	name := base + "_" + suffix
-	if len(name) <= maxName {
-		return name
-	}
-	h := fnv.New32a()
-	h.Write([]byte(name))
-	end := fmt.Sprintf("_%08x_%s", h.Sum32(), suffix)
-	return base[:maxName-len(end)] + end
 }
