@@ -184,6 +184,13 @@ func (a *Applier) fireOne(t Timer, at control.Mark) error {
 	if err == nil {
 		err = a.callFire(t)
 	}
+	for _, c := range a.tx.timers {
+		if err == nil && c.Name == t.Name && c.Key == t.Key && !c.At.IsZero() && !c.At.After(t.At) {
+			// It would fire again at once, and so for ever; and what leaves the
+			// house because of it is told apart by its time.
+			err = fmt.Errorf("it sets itself to %s again, which is no later", c.At.Format(time.RFC3339Nano))
+		}
+	}
 	if err == nil {
 		err = a.setTimers()
 	}
