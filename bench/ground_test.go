@@ -204,6 +204,19 @@ func (g *ground) newService(name, yaml string) *service {
 	return s
 }
 
+// install makes the first version of a service's projection, and applies next to
+// nothing.
+func (g *ground) install(s *service) {
+	g.t.Helper()
+	l := g.live(worker{name: "projector run", cmd: func() *exec.Cmd { return g.projector(s, "run", "--listen", "") }})
+	for tick := time.NewTicker(10 * time.Millisecond); l.stages.at("running:") == 0; <-tick.C {
+		if time.Since(l.start) > time.Minute {
+			g.t.Fatalf("projector run does not begin\n%s", tailOf(l.log))
+		}
+	}
+	l.end(g.t, syscall.SIGTERM)
+}
+
 // projector is a command of projector for a service.
 func (g *ground) projector(s *service, args ...string) *exec.Cmd {
 	cmd := exec.Command(program(g.t, "projector"), append(args, "-f", s.name+".yaml")...)

@@ -150,8 +150,8 @@ func (d *told) record() event.Record {
 // mark tells a watermark that covers all that was told.
 func (g *ground) mark(d *told) {
 	g.t.Helper()
-	last := d.next - 0x40
-	d.mark = event.Watermark{Source: d.source, Generation: 1, LSN: last, Writer: 1, Time: epoch.Add(time.Duration(last-0x1000000) >> 6 * time.Millisecond),
+	last := d.next - 0x40 // where the last commit begins; the mark is where it ends
+	d.mark = event.Watermark{Source: d.source, Generation: 1, LSN: last + 0x30, Writer: 1, Time: epoch.Add(time.Duration(last-0x1000000) >> 6 * time.Millisecond),
 		Seqs: map[string][]int64{d.topic: append([]int64(nil), d.ends...)}}
 	value, err := d.mark.MarshalJSON()
 	if err != nil {

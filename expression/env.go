@@ -77,6 +77,8 @@ type Env struct {
 	uses    []*use         // by path number
 	ids     map[string]int // of paths
 	changes atomic.Uint64  // of uses
+	// extractors are at rest; see extractor.
+	extractors sync.Pool
 }
 
 // Function is a function of the caller's.

@@ -11,6 +11,10 @@ type Extractor struct {
 	root   want
 	values []any
 	scans  uint64
+	// of one that an Env lends: the state of the Env that it was made for, and how
+	// many paths that had.
+	made  uint64
+	paths int
 }
 
 // NewExtractor makes an Extractor of paths below the JSON's root: {"state",
@@ -203,70 +207,92 @@ func (s *scanner) records(names []string, depth int) (any, error) {
 
 // Document is an Input that is read from JSON: of it only what the programs of
 // its Env name is decoded, in one scan. It is for one goroutine at a time, and
-// is meant to be used for one event after the other.
+// is meant to be used for one event after the other. It holds the values and
+// nothing else, so that many can wait for their turn.
 type Document struct {
-	env     *Env
-	made    uint64 // state of the Env that extract was made for
-	extract *Extractor
+	env    *Env
+	values []any // by path number
 }
 
 // NewDocument makes an empty Document for the programs of the Env. Programs that
 // are compiled later are served from the next Read on.
-func (e *Env) NewDocument() *Document {
-	d := &Document{env: e}
-	d.refresh()
-	return d
+func (e *Env) NewDocument() *Document { return &Document{env: e} }
+
+// extractor lends an Extractor of all paths of the Env; release takes it back.
+func (e *Env) extractor() *Extractor {
+	changes := e.changes.Load()
+	if x, ok := e.extractors.Get().(*Extractor); ok && x.made == changes {
+		return x
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	x := &Extractor{root: want{slot: -1}, made: e.changes.Load(), paths: len(e.uses)}
+	for id, u := range e.uses {
+		x.add(u, id)
+	}
+	return x
 }
 
-// refresh follows the Env.
-func (d *Document) refresh() {
-	if d.extract != nil && d.made == d.env.changes.Load() {
-		clear(d.extract.values)
-		return
+func (e *Env) release(x *Extractor) {
+	x.values = nil
+	e.extractors.Put(x)
+}
+
+// with lends do an Extractor that fills the Document's values.
+func (d *Document) with(do func(x *Extractor) error) error {
+	x := d.env.extractor()
+	defer d.env.release(x)
+	for len(d.values) < x.paths {
+		d.values = append(d.values, nil)
 	}
-	d.env.mu.Lock()
-	defer d.env.mu.Unlock()
-	d.made = d.env.changes.Load()
-	d.extract = &Extractor{root: want{slot: -1}, values: make([]any, len(d.env.uses))}
-	for id, u := range d.env.uses {
-		d.extract.add(u, id)
-	}
+	x.values = d.values
+	return do(x)
 }
 
 // Read forgets what the Document held and makes every member of a JSON object a
 // variable. After an error nothing in it may be relied on.
 func (d *Document) Read(raw []byte) error {
-	d.refresh()
-	return d.extract.scan(&d.extract.root, raw)
+	d.Reset()
+	return d.with(func(x *Extractor) error { return x.scan(&x.root, raw) })
 }
 
 // Reset forgets what the Document held.
-func (d *Document) Reset() { d.refresh() }
+func (d *Document) Reset() {
+	clear(d.values)
+	d.values = d.values[:0]
+}
 
 // Set gives a variable its value, one that Read has given too. An error is one
 // of an Object's Field.
 func (d *Document) Set(name string, v any) error {
-	if w := d.extract.variable(name); w != nil {
-		return d.extract.fill(w, v)
-	}
-	return nil
+	return d.with(func(x *Extractor) error {
+		if w := x.variable(name); w != nil {
+			return x.fill(w, v)
+		}
+		return nil
+	})
 }
 
 // SetJSON gives a variable its value as JSON.
 func (d *Document) SetJSON(name string, raw []byte) error {
-	if w := d.extract.variable(name); w != nil {
-		d.extract.forget(w)
-		return d.extract.scan(w, raw)
-	}
-	return nil
+	return d.with(func(x *Extractor) error {
+		if w := x.variable(name); w != nil {
+			x.forget(w)
+			return x.scan(w, raw)
+		}
+		return nil
+	})
 }
 
 // Value is for programs.
 func (d *Document) Value(path Path, id int) (any, error) {
-	if id >= len(d.extract.values) {
-		return nil, fmt.Errorf("%s was compiled after the document was read", path)
+	switch {
+	case id < len(d.values):
+		return d.values[id], nil
+	case len(d.values) == 0: // nothing was read
+		return nil, nil
 	}
-	return d.extract.values[id], nil
+	return nil, fmt.Errorf("%s was compiled after the document was read", path)
 }
 
 // variable gives what is wanted of a variable; nil where nothing is.
