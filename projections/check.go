@@ -107,6 +107,10 @@ func (r *run) checkAnchor(ctx context.Context, p control.Part, first int64) erro
 	return nil
 }
 
+// Passing reports whether a failure of the database or of the log goes away by
+// itself, so that the same may be tried again.
+func Passing(err error) bool { return passing(err) }
+
 // passing reports whether a failure of the database or of the log goes away by
 // itself, so that the same may be tried again.
 func passing(err error) bool {

@@ -287,7 +287,8 @@ func (r *run) recover(ctx context.Context, b *batch, cause error) error {
 	r.drop()
 	return r.patiently(ctx, func() error {
 		r.stats.waits("database: " + cause.Error())
-		parts, err := r.opts.Store.Parts(ctx, r.opts.Pool, r.spec.Name, r.opts.Version.Number)
+		// The server may still be at the commit whose answer was lost.
+		parts, err := r.opts.Store.Standing(ctx, r.spec.Name, r.opts.Version.Number)
 		if err == nil {
 			err = r.settle(b, parts)
 		}

@@ -227,3 +227,28 @@ func (s *Store) Parts(ctx context.Context, db DB, projection string, version int
 	}
 	return nil, fmt.Errorf("list the partitions of version %d of %s: %w", version, projection, err)
 }
+
+// Standing is Parts for an owner whose connection was lost in the middle of a
+// batch: it waits until no transaction is open on the rows any more, so that what
+// the server makes of that batch is decided, one way or the other. One that stays
+// open is a *LockedError.
+func (s *Store) Standing(ctx context.Context, projection string, version int) ([]Part, error) {
+	var parts []Part
+	doing := fmt.Sprintf("look where version %d of %s stands", version, projection)
+	err := s.locking(ctx, doing, func(tx pgx.Tx) error {
+		if err := lockParts(ctx, tx, projection, version, nil); err != nil {
+			return err
+		}
+		var err error
+		parts, err = s.Parts(ctx, tx, projection, version)
+		return err
+	})
+	if locked := (*LockedError)(nil); errors.As(err, &locked) {
+		locked.Holders = s.holders(ctx, projection, []int{version}, nil)
+		return nil, locked
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
+	}
+	return parts, nil
+}

@@ -113,6 +113,10 @@ func (s *Sender) defaults() {
 
 // round sends what is due now, and gives the number of attempts.
 func (s *Sender) round(ctx context.Context, lease *control.Lease) (int, error) {
+	// Without a lease that lives, what we take would be in doubt at once.
+	if err := lease.Renew(ctx); err != nil {
+		return 0, err
+	}
 	if err := s.settleDead(ctx); err != nil {
 		return 0, err
 	}
@@ -158,22 +162,42 @@ func (s *Sender) send(ctx context.Context, lease *control.Lease, e *control.Entr
 	defer cancel()
 	if ctx.Err() != nil {
 		// Claimed and not begun: it is due at once, for whoever comes next.
-		return errors.Join(ctx.Err(), s.Store.MarkFailed(finish, lease, e.ID, errors.New("the sender was told to stop"), s.Now()))
+		return errors.Join(ctx.Err(), s.note(finish, func() error {
+			return s.Store.MarkFailed(finish, lease, e.ID, errors.New("the sender was told to stop"), s.Now())
+		}))
 	}
 	outcome, cause := s.Transport.Send(finish, e.Key(), e.Kind, e.Payload)
 	log := s.Log.With("effect", e.Key(), "kind", e.Kind, "attempt", e.Attempts)
 	switch {
 	case outcome == Sent:
-		return s.Store.MarkSent(finish, lease, e.ID)
+		return s.note(finish, func() error { return s.Store.MarkSent(finish, lease, e.ID) })
 	case outcome == Doubtful:
 		log.Warn("whether an effect was taken is in doubt; projector effects shows it", "error", cause)
-		return s.Store.MarkDoubtful(finish, lease, e.ID, cause)
+		return s.note(finish, func() error { return s.Store.MarkDoubtful(finish, lease, e.ID, cause) })
 	case outcome == Again && e.Attempts < s.Attempts:
 		log.Info("an effect has to be sent again", "error", cause)
-		return s.Store.MarkFailed(finish, lease, e.ID, cause, s.Now().Add(s.pause(e.Attempts)))
+		return s.note(finish, func() error { return s.Store.MarkFailed(finish, lease, e.ID, cause, s.Now().Add(s.pause(e.Attempts))) })
 	}
 	log.Error("an effect was not sent and will not be tried again by itself; projector effects shows it", "error", cause)
-	return s.Store.MarkFailed(finish, lease, e.ID, cause, time.Time{})
+	return s.note(finish, func() error { return s.Store.MarkFailed(finish, lease, e.ID, cause, time.Time{}) })
+}
+
+// note writes down what became of an attempt. Nobody else knows it, so a database
+// that is away for the moment is waited for.
+func (s *Sender) note(ctx context.Context, write func() error) error {
+	for {
+		err := write()
+		if err == nil || ctx.Err() != nil || errors.Is(err, control.ErrFenced) {
+			return err
+		}
+		s.Log.Warn("what became of an effect cannot be written down; trying again", "error", err)
+		pause := time.NewTimer(200 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
 }
 
 // pause before the attempt that follows so many.

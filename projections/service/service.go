@@ -70,7 +70,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer stop()
 	wake := make(chan struct{}, 1)
 	if s.Transport != nil {
-		g.Go(func() error { return s.sender(wake).Run(all) })
+		g.Go(func() error { return s.patiently(all, func() error { return s.sender(wake).Run(all) }) })
 	}
 	g.Go(func() error {
 		defer stop() // with UntilCaughtUp nothing is left to do
@@ -102,8 +102,11 @@ func (s *Service) follow(ctx context.Context, wake chan<- struct{}) error {
 	g, within := errgroup.WithContext(ctx)
 	workers := map[int]*followed{}
 	look := func() error {
-		versions, err := s.Store.Versions(within, s.Projection)
-		if err != nil {
+		var versions []control.Version
+		if err := s.patiently(within, func() (err error) {
+			versions, err = s.Store.Versions(within, s.Projection)
+			return err
+		}); err != nil {
 			return err
 		}
 		for _, v := range versions {
@@ -135,27 +138,54 @@ func (s *Service) follow(ctx context.Context, wake chan<- struct{}) error {
 		return g.Wait()
 	}
 	g.Go(func() error {
-		for change, err := range s.Store.Watch(within) {
-			switch {
-			case within.Err() != nil:
-				return within.Err()
-			case err != nil:
-				return fmt.Errorf("watch the versions of %s: %w", s.Projection, err)
-			case change.Kind == control.EffectPromised && (change.Projection == "" || change.Projection == s.Projection):
-				select {
-				case wake <- struct{}{}:
-				default:
-				}
-			case change.Kind == control.VersionChanged || change.Kind == control.Looked:
-				if err := look(); err != nil {
-					return err
-				}
-			}
-		}
-		return within.Err()
+		return s.patiently(within, func() error { return s.watch(within, look, wake) })
 	})
 	return g.Wait()
 }
+
+// watch looks again whenever a version has changed, and wakes the sender when
+// something was promised, until ctx is done or the connection is lost.
+func (s *Service) watch(ctx context.Context, look func() error, wake chan<- struct{}) error {
+	for change, err := range s.Store.Watch(ctx) {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("watch the versions of %s: %w", s.Projection, err)
+		case change.Kind == control.EffectPromised && (change.Projection == "" || change.Projection == s.Projection):
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		case change.Kind == control.VersionChanged || change.Kind == control.Looked:
+			if err := look(); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// patiently does something until it is done, or fails in a way that does not pass
+// by itself, or ctx ends.
+func (s *Service) patiently(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if err == nil || ctx.Err() != nil || !projections.Passing(err) {
+			return err
+		}
+		s.Logger.Warn("trying again", "projection", s.Projection, "error", err)
+		timer := time.NewTimer(again)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// again is after how long what has failed for the moment is tried once more.
+const again = 200 * time.Millisecond
 
 // work follows one version.
 func (s *Service) work(ctx context.Context, v control.Version) error {
@@ -164,7 +194,7 @@ func (s *Service) work(ctx context.Context, v control.Version) error {
 		return fmt.Errorf("version %d of %s: %w", v.Number, s.Projection, err)
 	}
 	spec := p.Spec()
-	if err := checkShape(ctx, s.Store, v, spec); err != nil {
+	if err := s.patiently(ctx, func() error { return checkShape(ctx, s.Store, v, spec) }); err != nil {
 		return err
 	}
 	o := projections.Options{Program: p, Version: v, Store: s.Store, Pool: s.Store.Pool(), Log: s.Log, Owner: s.Owner, Limits: s.Limits, Logger: s.Logger,
@@ -185,8 +215,11 @@ func (s *Service) work(ctx context.Context, v control.Version) error {
 		s.mu.Unlock()
 	}()
 	if s.Join == nil {
-		parts, err := s.assigned(ctx, spec)
-		if err != nil {
+		var parts map[string][]int
+		if err := s.patiently(ctx, func() (err error) {
+			parts, err = s.assigned(ctx, spec)
+			return err
+		}); err != nil {
 			return err
 		}
 		return r.Run(ctx, parts)

@@ -1,0 +1,115 @@
+package main_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"banyan/internal/pgtest"
+)
+
+// underLoad opens the shop, breaks things, and closes it again.
+func (h *house) underLoad(trouble func()) {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(h.t.Context())
+	defer cancel()
+	h.shop.repeats = 20
+	wait := h.shop.load(ctx)
+	trouble()
+	cancel()
+	wait()
+}
+
+func TestKillAtRandomMoments(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, shippingYAML, ledgerYAML)
+	killAtRandom(t, h, random(t), 8)
+}
+
+// killAtRandom kills projector run again and again under load, from its very
+// start on, so that some kills fall into the making of the tables. Some runs are
+// of a group, some without one.
+func killAtRandom(t *testing.T, h *house, rng *rand.Rand, kills int) {
+	t.Helper()
+	how := [][]string{{"--instance", "only"}, {"--assign", "all"}}
+	h.underLoad(func() {
+		for range kills {
+			r := h.start(how[rng.IntN(2)]...)
+			if rng.IntN(3) > 0 {
+				r.await("running")
+			}
+			<-within(rng, 1200*time.Millisecond)
+			r.kill()
+		}
+	})
+	last := h.start("--instance", "only")
+	h.exact("shipping", "ledger")
+	last.stop()
+}
+
+func TestServersRestartUnderLoad(t *testing.T) {
+	t.Parallel()
+	rng := random(t)
+	h := newServerHouse(t, shippingYAML, ledgerYAML)
+	r := h.start()
+	r.await("running: shipping")
+	h.underLoad(func() {
+		for _, bounce := range []func(){
+			func() { h.db.Server().Restart(t) },
+			func() { h.broker.Restart(t) },
+			func() { h.db.Server().Kill(t); h.db.Server().Start(t) },
+			func() { h.broker.Stop(t); h.db.Server().Stop(t, pgtest.Immediate); h.db.Server().Start(t); h.broker.Start(t) },
+		} {
+			<-within(rng, 1500*time.Millisecond)
+			bounce()
+		}
+	})
+	h.exact("shipping", "ledger")
+	r.stop()
+}
+
+func TestSessionsAreEndedUnderLoad(t *testing.T) {
+	t.Parallel()
+	rng := random(t)
+	h := newHouse(t, shippingYAML, ledgerYAML)
+	r := h.start()
+	r.await("running: shipping")
+	ended := 0
+	h.underLoad(func() {
+		for range 8 {
+			<-within(rng, 600*time.Millisecond)
+			ended += len(h.query(`SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'projector%'`))
+		}
+	})
+	if ended < 16 {
+		t.Errorf("only %d sessions were there to be ended", ended)
+	}
+	h.exact("shipping", "ledger")
+	r.stop()
+}
+
+func TestWireIsCutAtTheCommit(t *testing.T) {
+	t.Parallel()
+	rng := random(t)
+	h := newHouse(t, shippingYAML, ledgerYAML)
+	p, via := newProxy(t, h.db.URL)
+	h.url = via
+	r := h.start("--assign", "all")
+	r.await("running: shipping")
+	h.passed("shipping", "ledger")
+	h.underLoad(func() {
+		for i := range 8 {
+			<-within(rng, 400*time.Millisecond)
+			if i%2 == 0 {
+				p.before.Add(1)
+			} else {
+				p.after.Add(1)
+			}
+			h.eventually("a commit is cut", func() bool { return p.cuts.Load() == int32(i+1) })
+		}
+		p.cutAll()
+	})
+	h.exact("shipping", "ledger")
+	r.stop()
+}
