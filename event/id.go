@@ -119,14 +119,17 @@ func ParseID(s string) (ID, error) {
 	if err != nil {
 		return ID{}, fmt.Errorf("event id %q: %w", s, err)
 	}
-	parts := strings.Split(s[:at], "/")
-	if len(parts) != 3 || parts[0] == "" || parts[1] == "" {
+	source, rest, ok := strings.Cut(s[:at], "/")
+	aggregate, key, two := strings.Cut(rest, "/")
+	if !ok || !two || source == "" || aggregate == "" || strings.IndexByte(key, '/') >= 0 {
 		return ID{}, badID(s)
 	}
-	if _, err := SplitKey(parts[2]); err != nil {
-		return ID{}, fmt.Errorf("event id %q: %w", s, err)
+	if strings.IndexByte(key, '%') >= 0 {
+		if _, err := SplitKey(key); err != nil {
+			return ID{}, fmt.Errorf("event id %q: %w", s, err)
+		}
 	}
-	return ID{Source: parts[0], Aggregate: parts[1], Key: parts[2], Position: pos}, nil
+	return ID{Source: source, Aggregate: aggregate, Key: key, Position: pos}, nil
 }
 
 func badID(s string) error {

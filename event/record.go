@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -177,7 +178,7 @@ func FromRecord(topic string, r *Record) (Event, error) {
 	if len(r.Value) == 0 {
 		e.Data = nil
 	}
-	var source, subject, schema, spec string
+	var source, subject, schema, spec []byte
 	var seen uint
 	var err error
 	for i := range r.Headers {
@@ -185,22 +186,22 @@ func FromRecord(topic string, r *Record) (Event, error) {
 		bit := uint(0)
 		switch h.Key {
 		case HeaderSpecVersion:
-			spec, bit = string(h.Value), 1
+			spec, bit = h.Value, 1
 		case HeaderID:
 			bit = 2
 			e.ID, err = ParseID(string(h.Value))
 		case HeaderType:
-			e.Type, bit = string(h.Value), 4
+			e.Type, bit = intern(h.Value), 4
 		case HeaderSource:
-			source, bit = string(h.Value), 8
+			source, bit = h.Value, 8
 		case HeaderSubject:
-			subject, bit = string(h.Value), 16
+			subject, bit = h.Value, 16
 		case HeaderTime:
 			bit = 32
-			e.Time, err = time.Parse(time.RFC3339Nano, string(h.Value))
+			err = e.Time.UnmarshalText(h.Value)
 			e.Time = e.Time.UTC()
 		case HeaderSchema:
-			schema, bit = string(h.Value), 64
+			schema, bit = h.Value, 64
 		case HeaderPosition:
 			bit = 128
 			e.Position, err = ParsePosition(string(h.Value))
@@ -228,8 +229,7 @@ func FromRecord(topic string, r *Record) (Event, error) {
 		}
 		seen |= bit
 	}
-	for i, name := range []string{HeaderSpecVersion, HeaderID, HeaderType, HeaderSource, HeaderSubject, HeaderTime, HeaderSchema,
-		HeaderPosition, HeaderSeq, HeaderRules, HeaderWriter} {
+	for i, name := range wantedHeaders {
 		if seen&(1<<i) == 0 {
 			return Event{}, fmt.Errorf("%w: no header %s", ErrForeign, name)
 		}
@@ -240,21 +240,65 @@ func FromRecord(topic string, r *Record) (Event, error) {
 	return e, nil
 }
 
+// wantedHeaders are those that a record must have.
+var wantedHeaders = [...]string{HeaderSpecVersion, HeaderID, HeaderType, HeaderSource, HeaderSubject, HeaderTime, HeaderSchema,
+	HeaderPosition, HeaderSeq, HeaderRules, HeaderWriter}
+
 // agree checks the headers that say one thing twice, and sets the version.
-func (e *Event) agree(r *Record, spec, source, subject, schema string) error {
-	if spec != "1.0" {
+func (e *Event) agree(r *Record, spec, source, subject, schema []byte) error {
+	if string(spec) != "1.0" {
 		return fmt.Errorf("%w: %s is %q, want 1.0", ErrForeign, HeaderSpecVersion, spec)
 	}
-	if source != e.ID.Source || subject != e.ID.Subject() || string(r.Key) != e.ID.Key {
+	if string(source) != e.ID.Source || !joins(subject, e.ID.Aggregate, e.ID.Key) || string(r.Key) != e.ID.Key {
 		return fmt.Errorf("%w: id %q, but source %q, subject %q, key %q", ErrForeign, e.ID.String(), source, subject, r.Key)
 	}
-	version, ok := strings.CutPrefix(schema, "banyan:"+source+"/"+e.Type+"/")
-	n, err := positive([]byte(version), 31)
-	if !ok || err != nil {
+	head, version := cutLast(schema)
+	n, err := positive(version, 31)
+	if named, ok := bytes.CutPrefix(head, []byte("banyan:")); !ok || err != nil || !joins(named, e.ID.Source, e.Type) {
 		return fmt.Errorf("%w: %s is %q, want banyan:%s/%s/<version>", ErrForeign, HeaderSchema, schema, source, e.Type)
 	}
 	e.Version = int(n)
 	return nil
+}
+
+// joins reports whether b is a and c with a slash between.
+func joins(b []byte, a, c string) bool {
+	return len(b) == len(a)+1+len(c) && string(b[:len(a)]) == a && b[len(a)] == '/' && string(b[len(a)+1:]) == c
+}
+
+// cutLast cuts at the last slash.
+func cutLast(b []byte) (before, after []byte) {
+	if i := bytes.LastIndexByte(b, '/'); i >= 0 {
+		return b[:i], b[i+1:]
+	}
+	return nil, b
+}
+
+// names are the strings that come again and again: the types of events.
+var names atomic.Pointer[map[string]string]
+
+// maxNames bounds names; what comes beyond is allocated anew each time.
+const maxNames = 1000
+
+// intern gives b as a string, the same memory for the same few names.
+func intern(b []byte) string {
+	known := names.Load()
+	if known != nil {
+		if s, ok := (*known)[string(b)]; ok {
+			return s
+		}
+		if len(*known) >= maxNames {
+			return string(b)
+		}
+	}
+	more := map[string]string{}
+	if known != nil {
+		maps.Copy(more, *known)
+	}
+	s := string(b)
+	more[s] = s
+	names.CompareAndSwap(known, &more) // who loses tries again with the next record
+	return s
 }
 
 func positive(b []byte, bits int) (int64, error) {

@@ -154,3 +154,14 @@ func BenchmarkRecord(b *testing.B) {
 		e.Record()
 	}
 }
+
+func BenchmarkFromRecord(b *testing.B) {
+	e := sample()[0]
+	r := e.Record()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := FromRecord("shop.orders", &r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
