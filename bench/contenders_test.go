@@ -91,11 +91,13 @@ type stageClock struct {
 
 	mu     sync.Mutex
 	passed map[string]float64
+	text   bytes.Buffer
 }
 
 func (c *stageClock) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.text.Write(b)
 	for line := range strings.Lines(string(b)) {
 		word, _, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
 		if _, ok := c.passed[word]; !ok {

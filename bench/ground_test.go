@@ -209,11 +209,7 @@ func (g *ground) newService(name, yaml string) *service {
 func (g *ground) install(s *service) {
 	g.t.Helper()
 	l := g.live(worker{name: "projector run", cmd: func() *exec.Cmd { return g.projector(s, "run", "--listen", "") }})
-	for tick := time.NewTicker(10 * time.Millisecond); l.stages.at("running:") == 0; <-tick.C {
-		if time.Since(l.start) > time.Minute {
-			g.t.Fatalf("projector run does not begin\n%s", tailOf(l.log))
-		}
-	}
+	g.reach(l, "running:")
 	l.end(g.t, syscall.SIGTERM)
 }
 
@@ -244,6 +240,11 @@ func (g *ground) worker(name string, s *service, d *told, args ...string) worker
 		cmd:     func() *exec.Cmd { return g.projector(s, append([]string{"run", "--listen", ""}, args...)...) },
 		applied: s.applied,
 	}
+}
+
+// listening is projector run with its read API on a free port.
+func (g *ground) listening(s *service) func() *exec.Cmd {
+	return func() *exec.Cmd { return g.projector(s, "run", "--listen", "127.0.0.1:0") }
 }
 
 // applied sums the offsets that the versions' rows stand at, of the version that

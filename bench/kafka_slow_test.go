@@ -22,6 +22,12 @@ func BenchmarkLiveKafka(b *testing.B) { benchmarkLive(b, kafkatest.NewReal(b)) }
 // BenchmarkRebuildKafka is BenchmarkRebuild on Apache Kafka 4.
 func BenchmarkRebuildKafka(b *testing.B) { benchmarkRebuild(b, kafkatest.NewReal(b)) }
 
+// BenchmarkReadAPIKafka is BenchmarkReadAPI on Apache Kafka 4.
+func BenchmarkReadAPIKafka(b *testing.B) { benchmarkReadAPI(b, kafkatest.NewReal(b)) }
+
+// BenchmarkTokenKafka is BenchmarkToken on Apache Kafka 4.
+func BenchmarkTokenKafka(b *testing.B) { benchmarkToken(b, kafkatest.NewReal(b)) }
+
 // BenchmarkRebuildMemory rebuilds ten times -events over as many keys as -events
 // says, which do not fit into memory, and tells how much of it the process took.
 // The embedded broker would keep such a topic in memory itself.
