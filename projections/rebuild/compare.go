@@ -1,12 +1,9 @@
 package rebuild
 
 import (
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"strings"
-	"time"
 
 	"banyan/projections/state"
 )
@@ -107,10 +104,10 @@ func (c *comparer) difference(kind string, key state.Key, want, got state.Row) *
 		}
 		diff := ColumnDiff{Column: col.Name}
 		if want != nil {
-			diff.Want = valueText(want[i])
+			diff.Want = state.Text(want[i])
 		}
 		if got != nil {
-			diff.Got = valueText(got[i])
+			diff.Got = state.Text(got[i])
 		}
 		d.Columns = append(d.Columns, diff)
 	}
@@ -125,29 +122,7 @@ func (c *comparer) keyText(key state.Key) string {
 	}
 	parts := make([]string, len(values))
 	for i, v := range values {
-		parts[i] = c.shape.Table().Key[i] + "=" + valueText(v)
+		parts[i] = c.shape.Table().Key[i] + "=" + state.Text(v)
 	}
 	return strings.Join(parts, ", ")
-}
-
-// valueText writes a value of a Row for people, nearly as Postgres does.
-func valueText(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "NULL"
-	case string:
-		return v
-	case time.Time:
-		if v.Equal(v.Truncate(24 * time.Hour)) {
-			return v.UTC().Format(time.DateOnly)
-		}
-		return v.UTC().Format("2006-01-02 15:04:05.999999Z")
-	case json.RawMessage:
-		return string(v)
-	case []byte:
-		return `\x` + hex.EncodeToString(v)
-	case fmt.Stringer:
-		return v.String()
-	}
-	return fmt.Sprint(v)
 }

@@ -148,6 +148,7 @@ func (d *differ) tables(ctx context.Context) error {
 			d.c.Gone = append(d.c.Gone, t.Name+" (its key is another)")
 			continue
 		}
+		common.Hidden = t.Hidden
 		shape, err := state.Compile(common)
 		if err != nil {
 			return fmt.Errorf("table %s: %w", t.Name, err)

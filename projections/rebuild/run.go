@@ -55,7 +55,7 @@ func Run(ctx context.Context, cfg Config, plan *Plan) (*Result, error) {
 		}
 		return nil, fmt.Errorf("rebuild %s: %w", plan.Projection, err)
 	}
-	b.result.Took = time.Since(b.began)
+	b.result.Took, b.result.Records = time.Since(b.began), b.meter.read().Done
 	return b.result, nil
 }
 
