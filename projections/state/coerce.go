@@ -237,7 +237,12 @@ func (c *column) coerceText(v any) (any, string) {
 	case expression.Date:
 		s = v.String()
 	case time.Time:
-		s = v.UTC().Format(time.RFC3339Nano)
+		switch s = v.UTC().Format(time.RFC3339Nano); {
+		case v.Equal(expression.EndOfTime):
+			s = "infinity"
+		case v.Equal(expression.BeginOfTime):
+			s = "-infinity"
+		}
 	case money.Amount:
 		return nil, "it is a sum of money; take a numeric or jsonb column, or its number"
 	default:

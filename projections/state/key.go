@@ -173,7 +173,7 @@ func (c *column) keyPart(b []byte, last bool) (v any, rest []byte, ok bool) {
 			if end = bytes.IndexByte(b, 0); end < 0 {
 				return nil, nil, false
 			}
-			return string(b[:end]), b[end+1:], true
+			return string(b[:end]), b[end+1:], textFault(string(b[:end])) == ""
 		}
 		return string(b), nil, textFault(string(b)) == ""
 	case kindBytea:
@@ -199,15 +199,16 @@ func (c *column) keyPart(b []byte, last bool) (v any, rest []byte, ok bool) {
 	switch c.kind {
 	case kindDate, kindTimestamp, kindTimestamptz:
 		t, err := instant(int64(n ^ 1<<63))
-		return t, rest, err == nil
+		return t, rest, err == nil && c.holds(t)
 	case kindFloat4, kindFloat8:
-		switch {
-		case n == math.MaxUint64:
-			return math.NaN(), rest, true
-		case n>>63 == 1:
-			return math.Float64frombits(n &^ (1 << 63)), rest, true
+		f := math.NaN()
+		if n>>63 == 0 {
+			f = math.Float64frombits(^n)
+		} else if n != math.MaxUint64 {
+			f = math.Float64frombits(n &^ (1 << 63))
 		}
-		return math.Float64frombits(^n), rest, true
+		exact := c.kind == kindFloat8 || math.IsNaN(f) || float64(float32(f)) == f
+		return f, rest, exact && floatKey(f) == n
 	}
 	v = int64(n ^ 1<<63)
 	return v, rest, c.holds(v)
