@@ -103,9 +103,11 @@ func (t *tour) prove(ctx context.Context) error {
 
 // leave takes everything away again, as a team would.
 func (t *tour) leave(ctx context.Context) error {
-	t.title("Leave: stop cdc, take away slot, publication and role (cdc teardown)")
-	if err := t.stopNamed("cdc"); err != nil {
-		return err
+	t.title("Leave: stop both, take away slot, publication and role (cdc teardown)")
+	for _, name := range []string{"projector", "cdc"} {
+		if err := t.stopNamed(name); err != nil {
+			return err
+		}
 	}
 	if _, err := t.command(ctx, t.cdc, []string{"teardown", "--apply"}); err != nil {
 		return err

@@ -62,23 +62,41 @@ func (t *tour) start(name, program string, args ...string) (*process, error) {
 // waitLine waits for a line of stdout that begins with prefix, and returns the
 // rest of it.
 func (t *tour) waitLine(ctx context.Context, p *process, prefix string) (string, error) {
+	rests, err := t.waitLines(ctx, p, prefix)
+	if err != nil {
+		return "", err
+	}
+	return rests[0], nil
+}
+
+// waitLines waits for lines of stdout that begin with the prefixes, one each and
+// in any order, and returns the rests of them.
+func (t *tour) waitLines(ctx context.Context, p *process, prefixes ...string) ([]string, error) {
 	limit := time.NewTimer(time.Minute)
 	defer limit.Stop()
-	for {
+	rests := map[string]string{}
+	for len(rests) < len(prefixes) {
 		select {
 		case line, ok := <-p.lines:
 			if !ok {
-				return "", fmt.Errorf("%s ended too early: %s", p.name, t.tailOf(p.name))
+				return nil, fmt.Errorf("%s ended too early: %s", p.name, t.tailOf(p.name))
 			}
-			if rest, ok := strings.CutPrefix(line, prefix); ok {
-				return strings.TrimSpace(rest), nil
+			for _, prefix := range prefixes {
+				if rest, ok := strings.CutPrefix(line, prefix); ok {
+					rests[prefix] = strings.TrimSpace(rest)
+				}
 			}
 		case <-limit.C:
-			return "", fmt.Errorf("%s did not say %q within a minute: %s", p.name, prefix, t.tailOf(p.name))
+			return nil, fmt.Errorf("%s did not say all of %q within a minute: %s", p.name, prefixes, t.tailOf(p.name))
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
+	inOrder := make([]string, len(prefixes))
+	for i, prefix := range prefixes {
+		inOrder[i] = rests[prefix]
+	}
+	return inOrder, nil
 }
 
 // tailOf gives the end of a process's log.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -31,16 +32,20 @@ type tour struct {
 	seed  uint64
 	began time.Time
 
-	dir      string
-	cdc      string
-	shop     string
-	source   string // URL of the shop's database
-	target   string // URL of the shop
-	embedded bool
-	running  []*process
-	step     int
-	order    int    // the example order
-	event    string // the id of its first event
+	dir       string
+	cdc       string
+	shop      string
+	projector string
+	postgres  *url.URL // of the server; each service has a database of its own there
+	source    string   // URL of the shop's database
+	target    string   // URL of the shop
+	follows   string   // URL of cdc run
+	reads     string   // URL of the read API
+	embedded  bool
+	running   []*process
+	step      int
+	order     int    // the example order
+	event     string // the id of its first event
 }
 
 // notProved is a proof that does not hold.
@@ -60,7 +65,8 @@ type replayed struct {
 
 func (t *tour) tell(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		t.build, t.servers, t.monolith, t.examine, t.point, t.week, t.life, t.explain, t.prove, t.leave,
+		t.build, t.servers, t.monolith, t.examine, t.point, t.addServices, t.week, t.life, t.explain,
+		t.readOwnWrite, t.catchThief, t.recreate, t.compareBooks, t.proveServices, t.prove, t.leave,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -86,7 +92,7 @@ func (t *tour) env() []string {
 }
 
 func (t *tour) build(ctx context.Context) error {
-	t.title("Build the shop and cdc")
+	t.title("Build the shop, cdc and projector")
 	dir, err := os.MkdirTemp("", "banyan-scenarios-")
 	if err != nil {
 		return err
@@ -96,9 +102,10 @@ func (t *tour) build(ctx context.Context) error {
 		return err
 	}
 	t.dir = dir
-	t.cdc, t.shop = filepath.Join(dir, "bin", "cdc"), filepath.Join(dir, "bin", "legacy-shop")
+	bin := filepath.Join(dir, "bin")
+	t.cdc, t.shop, t.projector = filepath.Join(bin, "cdc"), filepath.Join(bin, "legacy-shop"), filepath.Join(bin, "projector")
 	began := time.Now()
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "bin")+string(filepath.Separator), "./cmd/cdc", "./cmd/legacy-shop")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin+string(filepath.Separator), "./cmd/cdc", "./cmd/legacy-shop", "./cmd/projector")
 	cmd.Dir = sourceDir()
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, msg)
@@ -135,6 +142,9 @@ func (t *tour) servers(ctx context.Context) error {
 	if err := json.Unmarshal(b, &st); err != nil {
 		return fmt.Errorf("read embedded.json: %w", err)
 	}
+	if t.postgres, err = url.Parse(st.Postgres.URL); err != nil {
+		return fmt.Errorf("read embedded.json: %w", err)
+	}
 	conn, err := pgx.Connect(ctx, st.Postgres.URL)
 	if err != nil {
 		return fmt.Errorf("connect to the embedded Postgres: %w", err)
@@ -143,14 +153,16 @@ func (t *tour) servers(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "CREATE DATABASE shop"); err != nil {
 		return fmt.Errorf("create the shop's database: %w", err)
 	}
-	u, err := url.Parse(st.Postgres.URL)
-	if err != nil {
-		return err
-	}
-	u.Path = "/shop"
-	t.source = u.String()
+	t.source = t.database("shop")
 	say(t.out, fmt.Sprintf("Postgres %s; broker at %s (kfake: for one machine and for trying)", st.Postgres.Version, strings.Join(st.Broker.Addrs, ",")))
 	return nil
+}
+
+// database is the URL of a database of the server.
+func (t *tour) database(name string) string {
+	u := *t.postgres
+	u.Path = "/" + name
+	return u.String()
 }
 
 func (t *tour) monolith(ctx context.Context) error {
@@ -205,26 +217,44 @@ func (t *tour) point(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	where, err := t.waitLine(ctx, p, "streaming")
+	lines, err := t.waitLines(ctx, p, "listening on ", "streaming")
 	if err != nil {
 		return err
 	}
-	say(t.out, "streaming "+where)
+	t.follows, _, _ = strings.Cut(lines[0], " ")
+	say(t.out, "streaming "+lines[1])
 	return nil
 }
 
 func (t *tour) week(ctx context.Context) error {
-	t.title("%d days of customers and staff, over REST, while cdc works", t.days)
-	text, err := t.command(ctx, t.shop, []string{"replay", "--target", t.target, "--generate", fmt.Sprint(t.days), "--seed", fmt.Sprint(t.seed), "--output", "json"})
+	t.title("%d days of customers and staff, over REST, while all of them work", t.days)
+	r, err := t.replay(ctx, "--generate", fmt.Sprint(t.days), "--seed", fmt.Sprint(t.seed), "--start", t.firstDay().Format(time.DateOnly))
 	if err != nil {
 		return err
 	}
-	var r replayed
-	if err := json.Unmarshal([]byte(text), &r); err != nil {
-		return fmt.Errorf("read the answer of the replay: %w", err)
-	}
 	say(t.out, fmt.Sprintf("%d REST calls in %.1f s: %d orders, %d of them rejected, %d returns", r.Calls, r.Seconds, r.Orders, r.Rejected, r.Returns))
 	t.order = r.ExampleOrderID
+	_, header, err := ask(ctx, http.MethodGet, t.reads+"/in/orders_view/orders?limit=1", nil, nil, nil, http.StatusOK)
+	if err != nil {
+		return err
+	}
+	say(t.out, fmt.Sprintf("the orders that a service shows now are %s s old", header.Get("Banyan-Age")))
 	_, err = t.command(ctx, t.cdc, []string{"status", "--wait", "30s"})
 	return err
+}
+
+// firstDay is the first one of the generated shop.
+func (t *tour) firstDay() time.Time { return time.Date(2011, 10, 3, 0, 0, 0, 0, time.UTC) }
+
+// replay drives the shop over REST.
+func (t *tour) replay(ctx context.Context, args ...string) (replayed, error) {
+	text, err := t.command(ctx, t.shop, append([]string{"replay", "--target", t.target, "--output", "json"}, args...))
+	if err != nil {
+		return replayed{}, err
+	}
+	r, err := object[replayed](text)
+	if err != nil {
+		return replayed{}, fmt.Errorf("read the answer of the replay: %w", err)
+	}
+	return r, nil
 }
