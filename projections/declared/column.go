@@ -103,18 +103,33 @@ func classOf(typ string) class {
 
 // convert makes a column's value of what an expression gave, exactly.
 func (c class) convert(v any) (any, error) {
-	if v == nil {
+	// What fits as it is goes through as it is: this runs for every column of
+	// every event, and making an interface again would allocate.
+	switch v.(type) {
+	case nil:
 		return nil, nil
+	case int64:
+		if c == classInt {
+			return v, nil
+		}
+	case string:
+		if c == classText {
+			return v, nil
+		}
+	case money.Decimal:
+		if c == classNumeric {
+			return v, nil
+		}
+	case bool:
+		if c == classBool {
+			return v, nil
+		}
 	}
 	switch c {
 	case classInt:
 		return toInt(v)
 	case classNumeric:
 		return toDecimal(v)
-	case classBool:
-		if b, ok := v.(bool); ok {
-			return b, nil
-		}
 	case classDate:
 		return toDay(v)
 	case classTime:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"banyan/expression"
@@ -39,8 +40,7 @@ type delta struct {
 	by    []any
 	rows  int64
 	cells []cell
-	// items are the single contributions, in order, for windows.
-	key string
+	key   string // of the group, as JSON
 }
 
 // measures are the columns of a group or a window, and its key.
@@ -51,8 +51,9 @@ type measures struct {
 
 func (p *source) skips(eventType string) bool { return p.types != nil && !p.types[eventType] }
 
-// each contribution of an event is given to take: its group and its cells.
-func (m *measures) contributions(s *scope, p *source, take func(by []any, cells []cell) error) error {
+// contributions evaluates each contribution of an event: find gives the delta of
+// its group, to which it is added.
+func (m *measures) contributions(s *scope, p *source, find func(by []any) (*delta, error)) error {
 	items := []any{nil}
 	if p.each != nil {
 		v, err := p.each.Eval(s)
@@ -87,14 +88,15 @@ func (m *measures) contributions(s *scope, p *source, take func(by []any, cells 
 		if err != nil {
 			return err
 		}
-		cells := make([]cell, len(m.list))
+		d, err := find(by)
+		if err != nil {
+			return err
+		}
+		d.rows++
 		for i, one := range m.list {
-			if err := one.add(s, p.inputs[i], &cells[i]); err != nil {
+			if err := one.add(s, p.inputs[i], &d.cells[i]); err != nil {
 				return fmt.Errorf("measure %s: %w", one.name, err)
 			}
-		}
-		if err := take(by, cells); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -126,18 +128,27 @@ func (m *measures) groupOf(s *scope, p *source) ([]any, error) {
 // gather adds up what an event contributes, by group.
 func (m *measures) gather(s *scope, p *source) (map[string]*delta, error) {
 	out := map[string]*delta{}
-	err := m.contributions(s, p, func(by []any, cells []cell) error {
+	var last *delta
+	err := m.contributions(s, p, func(by []any) (*delta, error) {
+		// The lines of an order mostly have one day.
+		if last != nil && slices.EqualFunc(last.by, by, equalKeys) {
+			return last, nil
+		}
 		key, err := m.text(by)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		d := out[key]
-		if d == nil {
-			out[key] = &delta{by: by, rows: 1, cells: cells, key: key}
-			return nil
+		if last = out[key]; last == nil {
+			last = &delta{by: by, cells: make([]cell, len(m.list)), key: key}
+			out[key] = last
 		}
-		return m.merge(d, &delta{rows: 1, cells: cells}, 1)
+		return last, nil
 	})
+	for _, d := range out {
+		for i := range d.cells {
+			d.cells[i].settle()
+		}
+	}
 	return out, err
 }
 
@@ -179,7 +190,7 @@ func (m *measures) encode(all map[string]*delta) string {
 			out = append(out, ',')
 		}
 		out = append(append(out, `{"by":`...), key...)
-		out = fmt.Appendf(out, `,"n":%d,"m":[`, d.rows)
+		out = append(strconv.AppendInt(append(out, `,"n":`...), d.rows, 10), `,"m":[`...)
 		for i := range d.cells {
 			if i > 0 {
 				out = append(out, ',')
@@ -193,17 +204,16 @@ func (m *measures) encode(all map[string]*delta) string {
 
 // append writes [count, sum, {value: count}] without what is nothing at its end.
 func (c *cell) append(dst []byte) []byte {
-	dst = fmt.Appendf(dst, "[%d", c.n)
+	dst = strconv.AppendInt(append(dst, '['), c.n, 10)
 	if c.sum.Sign() != 0 || len(c.values) > 0 {
-		dst = fmt.Appendf(dst, `,"%s"`, c.sum)
+		dst = append(append(append(dst, `,"`...), c.sum.String()...), '"')
 	}
 	for i, v := range slices.Sorted(maps.Keys(c.values)) {
 		dst = append(dst, ',')
 		if i == 0 {
 			dst = append(dst, '{')
 		}
-		dst = expression.AppendText(dst, v)
-		dst = fmt.Appendf(dst, ":%d", c.values[v])
+		dst = strconv.AppendInt(append(expression.AppendText(dst, v), ':'), c.values[v], 10)
 	}
 	if len(c.values) > 0 {
 		dst = append(dst, '}')

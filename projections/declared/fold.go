@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"banyan/internal/document"
 	"banyan/money"
@@ -39,6 +40,7 @@ type foldWork struct {
 	keys  []byte
 	owner state.Key // of the aggregate's row in items
 	gone  state.Key // of the row to delete
+	one   [1]foldRow
 }
 
 type foldRow struct {
@@ -92,7 +94,8 @@ func (f *fold) prepare(s *scope) (any, bool, error) {
 		}
 		f.wishes(s)
 	}
-	w.rows = []foldRow{one}
+	w.one[0] = one
+	w.rows = w.one[:]
 	return w, f.late, nil
 }
 
@@ -175,17 +178,24 @@ func (f *fold) set(s *scope, row state.Row, i int) error {
 // prove sees to it that the row is the aggregate's own, so that no other owner
 // can write it. Where the event has no state any more the key is taken from it.
 func (f *fold) prove(s *scope, row state.Row) error {
-	own, err := f.ownKey(s)
+	parts, err := f.ownParts(s)
 	if err != nil {
 		return err
 	}
-	for i, v := range own {
+	for i, part := range parts {
 		at := f.key[i]
-		if row[at] == nil && s.removal {
-			row[at] = v
+		if isPart(row[at], part) {
 			continue
 		}
-		if !equalKeys(row[at], v) {
+		own, err := f.classes[at].convert(part)
+		if err != nil {
+			return fmt.Errorf("column %s, from the aggregate's key %s: %w", f.columns[at].name, s.e.Key(), err)
+		}
+		if row[at] == nil && s.removal {
+			row[at] = own
+			continue
+		}
+		if !equalKeys(row[at], own) {
 			return fmt.Errorf("column %s: %s is not the aggregate's key, %s: in partitioned order a table's key begins with that of the aggregate; "+
 				"count by other keys in groups, or say order: aligned", f.columns[at].name, describeColumn(f.classes[at], row[at]), s.e.ID.Subject())
 		}
@@ -193,8 +203,21 @@ func (f *fold) prove(s *scope, row state.Row) error {
 	return nil
 }
 
-// ownKey gives the aggregate's key as values of the first columns of the key.
-func (f *fold) ownKey(s *scope) ([]any, error) {
+// isPart is the quick way for the keys that nearly all aggregates have.
+func isPart(v any, part string) bool {
+	switch v := v.(type) {
+	case string:
+		return v == part
+	case int64:
+		var text [20]byte
+		return string(strconv.AppendInt(text[:0], v, 10)) == part
+	}
+	return false
+}
+
+// ownParts gives the parts of the aggregate's key, which are the first columns of
+// the table's.
+func (f *fold) ownParts(s *scope) ([]string, error) {
 	parts, err := s.keyParts()
 	if err != nil {
 		return nil, err
@@ -202,6 +225,15 @@ func (f *fold) ownKey(s *scope) ([]any, error) {
 	if len(parts) > len(f.key) || f.items == nil && len(parts) != len(f.key) {
 		return nil, fmt.Errorf("the aggregate's key %s has %d parts, the table's key %d columns: in partitioned order they are the same; "+
 			"count by other keys in groups, or say order: aligned", s.e.Key(), len(parts), len(f.key))
+	}
+	return parts, nil
+}
+
+// ownKey gives the aggregate's key as values of the first columns of the key.
+func (f *fold) ownKey(s *scope) ([]any, error) {
+	parts, err := f.ownParts(s)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]any, len(parts))
 	for i, part := range parts {

@@ -113,8 +113,11 @@ type input struct {
 
 // cell is what events add to a measure.
 type cell struct {
-	n      int64
-	sum    money.Decimal
+	n   int64
+	sum money.Decimal
+	// paid is money that is not in sum yet: while an event is gathered it is
+	// added up without big numbers.
+	paid   money.Amount
 	value  any              // of min and max
 	values map[string]int64 // of distinct: how often each is there
 }
@@ -137,11 +140,22 @@ func (m *measure) add(s *scope, in input, to *cell) error {
 	}
 	switch m.kind {
 	case sumOf, avgOf:
+		to.n++
+		if a, ok := v.(money.Amount); ok && a.Currency == m.currency {
+			if to.paid.Currency == "" {
+				to.paid = a
+				return nil
+			}
+			if sum, err := to.paid.Add(a); err == nil {
+				to.paid = sum
+				return nil
+			}
+		}
 		d, err := m.number(v)
 		if err != nil {
 			return err
 		}
-		to.sum, to.n = to.sum.Add(d), to.n+1
+		to.sum = to.sum.Add(d)
 	case distinctOf:
 		text, err := distinctText(v)
 		if err != nil {
@@ -159,6 +173,13 @@ func (m *measure) add(s *scope, in input, to *cell) error {
 		return err
 	}
 	return nil
+}
+
+// settle puts all money into the sum.
+func (c *cell) settle() {
+	if c.paid.Currency != "" {
+		c.sum, c.paid = c.sum.Add(c.paid.Decimal()), money.Amount{}
+	}
 }
 
 // number takes what can be summed; money only in the measure's currency.

@@ -54,6 +54,7 @@ type step interface {
 type prepared struct {
 	scope *scope // nil where it is not needed any more
 	works []any  // by step
+	few   [3]any // what works is made of, mostly
 	wish  []wish
 }
 
@@ -90,7 +91,12 @@ func (p *Program) Prepare(e *projections.Event) error {
 	if err := s.open(e, t.whole); err != nil {
 		return err
 	}
-	done := prepared{works: make([]any, len(t.steps))}
+	done := &prepared{}
+	if done.works = done.few[:]; len(t.steps) <= len(done.few) {
+		done.works = done.works[:len(t.steps)]
+	} else {
+		done.works = make([]any, len(t.steps))
+	}
 	keep, some := false, false
 	for i, st := range t.steps {
 		if st.skips(e.Type) {
@@ -105,8 +111,10 @@ func (p *Program) Prepare(e *projections.Event) error {
 		s.item, s.old, s.named = nil, nil, s.named[:0]
 	}
 	if some {
-		done.wish = slices.Clone(s.wish)
-		e.Prepared = &done
+		if len(s.wish) > 0 {
+			done.wish = slices.Clone(s.wish)
+		}
+		e.Prepared = done
 	}
 	if keep {
 		s.wish = nil

@@ -22,6 +22,7 @@ type scope struct {
 	removal bool
 
 	parts []string // of the event's key, once somebody has asked
+	part  [1]string
 	old   *oldRow
 	item  any
 	named []named // values, group keys, measures, timer
@@ -110,7 +111,8 @@ func (s *scope) keyParts() ([]string, error) {
 				return nil, err
 			}
 		} else {
-			s.parts = []string{key}
+			s.part[0] = key
+			s.parts = s.part[:]
 		}
 	}
 	return s.parts, nil
