@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"banyan/projections/control"
@@ -31,6 +32,8 @@ func (r *run) attend(ctx context.Context) error {
 	case passing(err):
 		r.changes.Or(bits)
 		return r.recover(ctx, nil, err)
+	case steppedBack(err):
+		return fmt.Errorf("%w: %w", errSteppedBack, err)
 	}
 	return err
 }

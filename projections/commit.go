@@ -285,11 +285,16 @@ func plainReason(err error) error {
 func (r *run) recover(ctx context.Context, b *batch, cause error) error {
 	r.opts.Logger.Warn("the database has failed; looking where it stands", "error", cause)
 	r.drop()
+	// A crash can take back what moved no offset: a chain that was released,
+	// timers that fired. So no row in memory is believed, wherever the offsets are.
+	r.space.Reset()
 	return r.patiently(ctx, func() error {
 		r.stats.waits("database: " + cause.Error())
 		// The server may still be at the commit whose answer was lost.
 		parts, err := r.opts.Store.Standing(ctx, r.spec.Name, r.opts.Version.Number)
 		if err == nil {
+			// A crash may have taken back what moved no offset, a release.
+			r.space.Reset()
 			err = r.settle(b, parts)
 		}
 		if err == nil {
@@ -306,7 +311,11 @@ func (r *run) settle(b *batch, parts []control.Part) error {
 		rows[p.PartID] = p
 	}
 	for _, l := range r.order.lanes {
-		if p := rows[l.id]; p.Epoch != l.epoch {
+		p, ok := rows[l.id]
+		switch {
+		case ok && p.Epoch < l.epoch:
+			return errSteppedBack // even that we took over is lost: a standby that lagged
+		case p.Epoch != l.epoch:
 			return &control.FencedError{PartID: l.id, Epoch: l.epoch, Found: p.Epoch, From: l.done.next, Next: p.Next, Reason: "another owner took over while the database was away"}
 		}
 	}
@@ -328,9 +337,17 @@ func (r *run) settle(b *batch, parts []control.Part) error {
 }
 
 // errSteppedBack says that the database has lost its last commits, rows and
-// offsets alike: it crashed, and batches do not wait for the disk. They are done
-// again from where it stands.
+// offsets alike: it crashed, and batches do not wait for the disk, or a standby
+// that lagged has taken its place. They are done again from where it stands.
 var errSteppedBack = errors.New("the database has lost its last commits")
+
+// steppedBack reports whether the fence has found not another owner, but an older
+// state: our own epoch with a lower offset, or an epoch from before ours. Epochs
+// of others are always higher.
+func steppedBack(err error) bool {
+	var f *control.FencedError
+	return errors.As(err, &f) && f.Reason == "" && f.Found >= 0 && (f.Found < f.Epoch || f.Found == f.Epoch && f.Next < f.From)
+}
 
 func stands(p control.Part, c *cursor) bool {
 	return p.Next == c.next && p.Seq == c.seq && p.Passed.Compare(c.passed) == 0

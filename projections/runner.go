@@ -221,6 +221,8 @@ func (r *run) loop(ctx context.Context) error {
 		switch {
 		case err == nil:
 			r.keep(b)
+		case ctx.Err() == nil && steppedBack(err):
+			return fmt.Errorf("%w: %w", errSteppedBack, err)
 		case ctx.Err() != nil, errors.Is(err, control.ErrFenced):
 			return err
 		case errors.As(err, &held):

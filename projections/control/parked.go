@@ -163,8 +163,12 @@ type Settled struct {
 }
 
 // Settle records what became of parked events, in the order in which they were
-// applied.
+// applied, and makes the transaction's commit synchronous: no offset would tell
+// that a crash took it back.
 func (s *Store) Settle(ctx context.Context, tx pgx.Tx, projection string, version int, settled []Settled) error {
+	if err := durable(ctx, tx); err != nil {
+		return err
+	}
 	b := &pgx.Batch{}
 	for _, e := range settled {
 		b.Queue(`INSERT INTO banyan.settled (projection, version, aggregate, key, topic, part, "offset", seq, event, fate, generation, lsn, ordinal, snapshot)

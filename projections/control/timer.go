@@ -20,8 +20,12 @@ type Firing struct {
 
 // RecordFirings writes down that timers have fired, in the transaction of what
 // they did, in the order given. One that was recorded before (by another version)
-// stays as it was.
+// stays as it was. The commit becomes a synchronous one: firings need not move any
+// offset, so none would tell that a crash took them back.
 func (s *Store) RecordFirings(ctx context.Context, tx pgx.Tx, projection string, firings []Firing) error {
+	if err := durable(ctx, tx); err != nil {
+		return err
+	}
 	b := &pgx.Batch{}
 	for _, f := range firings {
 		b.Queue(`INSERT INTO banyan.fired (projection, name, key, at, generation, lsn, ordinal, snapshot)
