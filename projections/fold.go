@@ -3,6 +3,7 @@ package projections
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"banyan/event"
 	"banyan/projections/state"
@@ -59,6 +60,10 @@ type Fold[S any] struct {
 	// Unless Aligned, all events of one key must come from one partition, that is,
 	// belong to one aggregate: different owners would fold one row otherwise.
 	Key func(e *Event) (values []any, ok bool)
+	// Read, where set, makes of an event what Apply will need, and leaves it in
+	// e.Prepared: it runs beside the database, on all processors, so decode there.
+	// It is pure, as Key is.
+	Read func(e *Event) (any, error)
 	// Apply changes the row, in which at least the key is set. It must be a
 	// function of the two alone. An error parks the event.
 	Apply     func(row *S, e *Event) (Decision, error)
@@ -137,14 +142,20 @@ func (p *folder[S]) Prepare(e *Event) error {
 	if k.key, err = p.shape.Key(k.values...); err != nil {
 		return err
 	}
-	e.Prepared = k
-	return nil
+	e.row = k
+	if p.fold.Read != nil {
+		e.Prepared, err = p.fold.Read(e)
+	}
+	return err
 }
 
 func (p *folder[S]) key(e *Event) ([]any, bool, error) {
 	if p.fold.Key != nil {
 		values, ok := p.fold.Key(e)
 		return values, ok, nil
+	}
+	if strings.IndexByte(e.ID.Key, '%') < 0 && strings.IndexByte(e.ID.Key, ',') < 0 {
+		return []any{e.ID.Key}, true, nil
 	}
 	parts, err := event.SplitKey(e.ID.Key)
 	if err != nil {
@@ -159,14 +170,14 @@ func (p *folder[S]) key(e *Event) ([]any, bool, error) {
 
 // Wants names the row.
 func (p *folder[S]) Wants(e *Event, want func(table string, key state.Key)) {
-	if k, ok := e.Prepared.(*foldKey); ok {
-		want(p.table, k.key)
+	if e.row != nil {
+		want(p.table, e.row.key)
 	}
 }
 
 func (p *folder[S]) Apply(tx *Tx, e *Event) error {
-	k, ok := e.Prepared.(*foldKey)
-	if !ok {
+	k := e.row
+	if k == nil {
 		return nil
 	}
 	rows := tx.Rows(p.table)

@@ -63,11 +63,9 @@ type placed struct {
 func counting(t testing.TB, mutate ...func(*projections.Fold[tally])) projections.Program {
 	t.Helper()
 	f := projections.Fold[tally]{Name: "counts", Source: "shop", Topics: []string{orders},
+		Read: projections.Read[placed],
 		Apply: func(c *tally, e *projections.Event) (projections.Decision, error) {
-			d, err := projections.Decode[placed](e)
-			if err != nil {
-				return 0, err
-			}
+			d := e.Prepared.(placed)
 			if d.State.Amount == 666 {
 				return 0, errors.New("a cursed amount")
 			}

@@ -134,9 +134,8 @@ func (l *lane) keep() {
 			l.bytes -= e.Size
 		}
 	}
-	n := copy(l.buf, l.buf[l.taken:])
-	clear(l.buf[n:])
-	l.buf, l.taken = l.buf[:n], 0
+	clear(l.buf[:l.taken]) // lets go of the events
+	l.buf, l.taken = l.buf[l.taken:], 0
 	l.cur.last = nil
 	l.done = l.cur
 }

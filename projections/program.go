@@ -57,6 +57,7 @@ type Event struct {
 	// Size of its record in bytes, about.
 	Size int
 
+	row    *foldKey      // of a Fold
 	record *event.Record // as it was read; nil for one that was made by hand
 }
 
