@@ -293,8 +293,6 @@ func (r *run) recover(ctx context.Context, b *batch, cause error) error {
 		// The server may still be at the commit whose answer was lost.
 		parts, err := r.opts.Store.Standing(ctx, r.spec.Name, r.opts.Version.Number)
 		if err == nil {
-			// A crash may have taken back what moved no offset, a release.
-			r.space.Reset()
 			err = r.settle(b, parts)
 		}
 		if err == nil {
