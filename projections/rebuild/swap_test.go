@@ -160,7 +160,7 @@ func (w *world) passedNow(projection string) string {
 func (w *world) effectsOnce(p projections.Program) {
 	w.t.Helper()
 	alone := newWorld(w.t)
-	alone.log, alone.src, alone.rng = w.log, w.src, w.rng
+	alone.log, alone.from, alone.to, alone.src, alone.rng = w.log, w.from, w.to, w.src, w.rng
 	v := alone.install(p)
 	// Timers fire where they have fired.
 	const copied = `SELECT name, key, at, generation, lsn, ordinal, snapshot FROM banyan.fired ORDER BY n`
@@ -224,7 +224,7 @@ func TestSwapWithoutARunner(t *testing.T) {
 		w.proved(v)
 	}
 	w.sell(50)
-	if _, err := rebuild.Rollback(t.Context(), rebuild.SwapConfig{DB: w.pool, Log: w.log, Program: w.program, Projection: "joined", Force: true, Owner: "test"}); err != nil {
+	if _, err := rebuild.Rollback(t.Context(), rebuild.SwapConfig{DB: w.pool, Log: w.from, Program: w.program, Projection: "joined", Force: true, Owner: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	if a, err := w.store.Active(t.Context(), "joined"); err != nil || a.Number != v1.Number {
