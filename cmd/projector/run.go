@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -210,7 +211,7 @@ func (r *running) host(ctx context.Context, c compiled) error {
 	if err := checkViews(ctx, o, c); err != nil {
 		return err
 	}
-	since, err := service.Head(ctx, r.cluster, spec.Source)
+	since, err := r.since(ctx, spec, o.active.Number == 0)
 	if err != nil {
 		return err
 	}
@@ -236,6 +237,33 @@ func (r *running) host(ctx context.Context, c compiled) error {
 		h.service.Transport = r.transport
 	}
 	return nil
+}
+
+// since is the mark at which the effects of a new projection begin: the latest
+// watermark of its source. Where there is none yet, because the first snapshot is
+// not whole, or cdc has stood still for longer than watermarks are kept, nobody
+// can tell history from news; a projection with effects waits for one then, since
+// it would send all of history otherwise.
+func (r *running) since(ctx context.Context, spec projections.Spec, first bool) (control.Mark, error) {
+	for told := false; ; {
+		m, err := service.Head(ctx, r.cluster, spec.Source)
+		if err != nil || m.Generation > 0 || !first || !spec.Effects {
+			return m, err
+		}
+		topic := spec.Source + ".watermarks"
+		if r.flags.untilCaughtUp {
+			return m, cli.Failed("%s: the topic %s holds no watermark, at which its effects would begin; start cdc first", spec.Name, topic)
+		}
+		if !told {
+			r.Log.Warn("waiting for the first watermark, at which the effects begin; is cdc running, and its snapshot done?", "projection", spec.Name, "topic", topic)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return m, context.Cause(ctx)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
 }
 
 // ownRoles makes the roles of a new projection where the database is the embedded
