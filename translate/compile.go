@@ -27,8 +27,9 @@ type compiler struct {
 // Faults: everything that is wrong, at once. Warnings are things that work but
 // that somebody should know.
 func Compile(cfg *Config, tables []*wal.Table, version int) (*Rules, []Warning, error) {
-	c := &compiler{faults: faults{path: cfg.Path}, cfg: cfg, warnings: faults{path: cfg.Path}, given: map[string]*wal.Table{},
+	c := &compiler{cfg: cfg, given: map[string]*wal.Table{},
 		types: map[string]string{}, topics: map[string]string{}, causes: map[string]map[string]place{}, told: map[*table]bool{}}
+	c.faults.Path, c.warnings.Path = cfg.Path, cfg.Path
 	c.rules = &Rules{Version: version, Config: cfg, tables: map[string]*table{}, byName: map[string]*unit{}, digest: digestOf(cfg)}
 	for _, t := range tables {
 		c.given[t.FullName()] = t
@@ -38,9 +39,9 @@ func Compile(cfg *Config, tables []*wal.Table, version int) (*Rules, []Warning, 
 	}
 	whole := map[string]bool{}
 	for _, a := range cfg.Aggregates {
-		before := len(c.list)
+		before := c.faults.Len()
 		c.aggregate(a)
-		whole[a.Name] = len(c.list) == before
+		whole[a.Name] = c.faults.Len() == before
 	}
 	// Rules speak of other aggregates' tables, so all shapes come first. The
 	// rules of an aggregate whose shape is wrong are not looked at: everything
@@ -50,15 +51,14 @@ func Compile(cfg *Config, tables []*wal.Table, version int) (*Rules, []Warning, 
 			c.events(c.rules.units[i], a)
 		}
 	}
-	if len(c.list) == 0 {
+	if c.faults.Len() == 0 {
 		c.cycles()
 		c.coverage()
 	}
-	_ = c.warnings.err() // sorts them
 	if err := c.err(); err != nil {
-		return nil, c.warnings.list, err
+		return nil, c.warnings.Faults(), err
 	}
-	return c.rules, c.warnings.list, nil
+	return c.rules, c.warnings.Faults(), nil
 }
 
 func (c *compiler) table(cfg *TableConfig) {

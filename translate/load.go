@@ -2,17 +2,14 @@ package translate
 
 import (
 	"crypto/sha256"
-	"errors"
 	"math"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"banyan/internal/document"
 	"banyan/money"
-
-	yaml "github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/parser"
 )
 
 func sortStrings(s []string) { slices.Sort(s) }
@@ -30,25 +27,16 @@ var (
 // all of them are returned at once, each with line, column, field, value and
 // what would be right. Whether tables and columns exist is Compile's to say.
 func Load(path string, b []byte) (*Config, error) {
-	f := &faults{path: path}
+	f := &faults{}
+	f.Path = path
 	c := &Config{Path: path, Unknown: "park", digest: sha256.Sum256(b)}
 	c.Store.MaxBytes = 10 << 30
 	c.Store.Provenance = ProvenanceConfig{Age: 24 * time.Hour, Bytes: 1 << 30}
-	file, err := parser.ParseBytes(b, 0)
-	if err != nil {
-		var syntax yaml.Error
-		if errors.As(err, &syntax) {
-			f.add(placeOf(syntax.GetToken()), "file", "", "is not YAML: %s", syntax.GetMessage())
-		} else {
-			f.add(place{}, "file", "", "is not YAML: %s", firstLine(err.Error()))
-		}
+	top, ok := document.Parse(&f.Collector, b)
+	if !ok {
 		return nil, f.err()
 	}
-	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
-		f.add(place{1, 1}, "file", "", "want one YAML document with version, source, tables and aggregates")
-		return nil, f.err()
-	}
-	root := node{f, file.Docs[0].Body, ""}
+	root := nodeOf(f, top)
 	pos := root.keys(map[string]func(node){
 		"version": func(v node) { c.Version = v.integer(1, 1) },
 		"source":  c.loadSource,
@@ -64,18 +52,13 @@ func Load(path string, b []byte) (*Config, error) {
 	})
 	for _, key := range []string{"version", "source", "tables", "aggregates"} {
 		if _, ok := pos[key]; !ok {
-			f.add(place{1, 1}, key, "", "is missing")
+			f.add(place{Line: 1, Column: 1}, key, "", "is missing")
 		}
 	}
 	if err := f.err(); err != nil {
 		return nil, err
 	}
 	return c, nil
-}
-
-func firstLine(s string) string {
-	s, _, _ = strings.Cut(s, "\n")
-	return s
 }
 
 func (c *Config) loadSource(v node) {
@@ -271,7 +254,7 @@ func loadChildren(v node) []*ChildConfig {
 }
 
 func loadOn(v node, ops ...string) OnConfig {
-	if _, ok := scalar(v.n); ok {
+	if _, ok := v.Scalar(); ok {
 		return OnConfig{Op: v.oneOf(ops...)}
 	}
 	var on OnConfig

@@ -3,83 +3,33 @@ package translate
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"banyan/expression"
-
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/token"
+	"banyan/internal/document"
 )
 
-// node is one value of the YAML file together with the field it stands in, so
-// that whatever is wrong with it can be told with its place.
+// node is one value of the YAML file together with the field it stands in.
 type node struct {
-	f     *faults
-	n     ast.Node
+	f *faults
+	document.Node
 	field string
 }
 
-func placeOf(t *token.Token) place {
-	if t == nil || t.Position == nil {
-		return place{}
-	}
-	return place{t.Position.Line, t.Position.Column}
-}
+func nodeOf(f *faults, v document.Node) node { return node{f, v, v.Field()} }
 
-func (v node) at() place {
-	if v.n == nil {
-		return place{}
-	}
-	if m, ok := v.n.(*ast.MappingValueNode); ok {
-		return placeOf(m.Key.GetToken())
-	}
-	if m, ok := v.n.(*ast.MappingNode); ok && len(m.Values) > 0 && !m.IsFlowStyle {
-		return placeOf(m.Values[0].Key.GetToken())
-	}
-	if s, ok := v.n.(*ast.SequenceNode); ok && !s.IsFlowStyle && s.Start != nil {
-		return placeOf(s.Start)
-	}
-	return placeOf(v.n.GetToken())
-}
+func (v node) at() place { return v.At() }
 
 // fault says that the value is not what it should be.
-func (v node) fault(format string, args ...any) {
-	value, ok := scalar(v.n)
-	if !ok {
-		value = ""
-	}
-	v.f.add(v.at(), v.field, value, format, args...)
-}
+func (v node) fault(format string, args ...any) { v.Fault(format, args...) }
 
-func (v node) null() bool {
-	if v.n == nil {
-		return true
-	}
-	_, ok := v.n.(*ast.NullNode)
-	return ok
-}
-
-// scalar gives the text of a plain value as written.
-func scalar(n ast.Node) (string, bool) {
-	switch n := n.(type) {
-	case *ast.StringNode:
-		return n.Value, true
-	case *ast.LiteralNode:
-		return strings.TrimSpace(n.Value.Value), true
-	case *ast.IntegerNode:
-		return n.Token.Value, true
-	case *ast.FloatNode:
-		return n.Token.Value, true
-	case *ast.BoolNode:
-		return n.Token.Value, true
-	}
-	return "", false
-}
+func (v node) null() bool { return v.Null() }
 
 func (v node) text() string {
-	s, ok := scalar(v.n)
+	s, ok := v.Scalar()
 	if !ok && !v.null() {
 		v.fault("want one value, not a list or a mapping")
 	}
@@ -96,7 +46,7 @@ func (v node) name() string {
 }
 
 func (v node) integer(low, high int) int {
-	s, ok := scalar(v.n)
+	s, ok := v.Scalar()
 	n, err := strconv.Atoi(s)
 	if !ok || err != nil || n < low || n > high {
 		if high == math.MaxInt {
@@ -110,12 +60,11 @@ func (v node) integer(low, high int) int {
 }
 
 func (v node) boolean() bool {
-	b, ok := v.n.(*ast.BoolNode)
+	b, ok := v.Bool()
 	if !ok {
 		v.fault("want true or false")
-		return false
 	}
-	return b.Value
+	return b
 }
 
 func (v node) oneOf(words ...string) string {
@@ -130,26 +79,11 @@ func (v node) oneOf(words ...string) string {
 }
 
 func (v node) duration() time.Duration {
-	d, err := parseDuration(v.text())
+	d, err := document.Duration(v.text())
 	if err != nil {
 		v.fault("want a duration such as 90s, 24h or 7d")
 	}
 	return d
-}
-
-func parseDuration(s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.Atoi(days)
-		if err != nil || n < 0 || n > 36500 {
-			return 0, fmt.Errorf("%q is no number of days", s)
-		}
-		return time.Duration(n) * 24 * time.Hour, nil
-	}
-	d, err := time.ParseDuration(s)
-	if err == nil && d < 0 {
-		return 0, fmt.Errorf("%q is negative", s)
-	}
-	return d, err
 }
 
 func (v node) size() int64 {
@@ -196,14 +130,13 @@ func (v node) list() []node {
 	if v.null() {
 		return nil
 	}
-	s, ok := v.n.(*ast.SequenceNode)
+	items, ok := v.List()
 	if !ok {
 		v.fault("want a list")
-		return nil
 	}
-	out := make([]node, len(s.Values))
-	for i, item := range s.Values {
-		out[i] = node{v.f, item, fmt.Sprintf("%s[%d]", v.field, i)}
+	out := make([]node, len(items))
+	for i, item := range items {
+		out[i] = nodeOf(v.f, item)
 	}
 	return out
 }
@@ -242,31 +175,13 @@ type entry struct {
 
 // entries gives a mapping in the order of the file.
 func (v node) entries() []entry {
-	var values []*ast.MappingValueNode
-	switch n := v.n.(type) {
-	case *ast.MappingNode:
-		values = n.Values
-	case *ast.MappingValueNode:
-		values = []*ast.MappingValueNode{n}
-	default:
-		if !v.null() {
-			v.fault("want a mapping of names to values")
-		}
-		return nil
+	all, ok := v.Entries()
+	if !ok && !v.null() {
+		v.fault("want a mapping of names to values")
 	}
-	out := make([]entry, 0, len(values))
-	for _, m := range values {
-		key, ok := scalar(m.Key)
-		at := placeOf(m.Key.GetToken())
-		if !ok {
-			v.f.add(at, v.field, "", "want a plain name as key; anchors and merge keys are not understood here")
-			continue
-		}
-		field := key
-		if v.field != "" {
-			field = v.field + "." + key
-		}
-		out = append(out, entry{key, at, node{v.f, m.Value, field}})
+	out := make([]entry, len(all))
+	for i, e := range all {
+		out[i] = entry{e.Key, e.KeyAt, nodeOf(v.f, e.Node)}
 	}
 	return out
 }
@@ -278,7 +193,7 @@ func (v node) keys(handlers map[string]func(node)) map[string]place {
 	for k := range handlers {
 		known = append(known, k)
 	}
-	sortStrings(known)
+	slices.Sort(known)
 	for _, e := range v.entries() {
 		pos[e.key] = e.keyAt
 		handle, ok := handlers[e.key]

@@ -94,3 +94,11 @@ func (c *Collector) Faults() Faults {
 func (c *Collector) Wrong() bool {
 	return slices.ContainsFunc(c.list, func(f Fault) bool { return !f.Warning })
 }
+
+// At says whether a fault was noted at a place.
+func (c *Collector) At(p Place) bool {
+	return slices.ContainsFunc(c.list, func(f Fault) bool { return f.Line == p.Line && f.Column == p.Column })
+}
+
+// Len counts what was noted.
+func (c *Collector) Len() int { return len(c.list) }

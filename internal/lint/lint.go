@@ -37,7 +37,7 @@ var Imports = map[string][]string{
 	"expression":  {"money"},
 	"event":       {"money"},
 	"wal":         nil,
-	"translate":   {"wal", "event", "money", "expression"},
+	"translate":   {"wal", "event", "money", "expression", "internal/document"},
 	"outbox":      {"event"},
 	"bus":         {"event"},
 	"token":       {"event"},
