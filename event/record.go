@@ -141,7 +141,7 @@ func (r *Record) Seq() (seq int64, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	seq, err := strconv.ParseInt(string(v), 10, 64)
+	seq, err := positive(v, 63)
 	return seq, err == nil && seq > 0
 }
 
@@ -178,7 +178,7 @@ func FromRecord(topic string, r *Record) (Event, error) {
 	if len(r.Value) == 0 {
 		e.Data = nil
 	}
-	var source, subject, schema, spec []byte
+	var id, source, subject, schema, spec []byte
 	var seen uint
 	var err error
 	for i := range r.Headers {
@@ -188,7 +188,7 @@ func FromRecord(topic string, r *Record) (Event, error) {
 		case HeaderSpecVersion:
 			spec, bit = h.Value, 1
 		case HeaderID:
-			bit = 2
+			bit, id = 2, h.Value
 			e.ID, err = ParseID(string(h.Value))
 		case HeaderType:
 			e.Type, bit = intern(h.Value), 4
@@ -204,10 +204,14 @@ func FromRecord(topic string, r *Record) (Event, error) {
 			schema, bit = h.Value, 64
 		case HeaderPosition:
 			bit = 128
+			if at := len(id) - len(h.Value); at > 0 && id[at-1] == '@' && bytes.Equal(id[at:], h.Value) {
+				e.Position = e.ID.Position // as for all events but released ones
+				break
+			}
 			e.Position, err = ParsePosition(string(h.Value))
 		case HeaderSeq:
 			bit = 256
-			e.Seq, err = positive(h.Value, 64)
+			e.Seq, err = positive(h.Value, 63)
 		case HeaderRules:
 			bit = 512
 			var n int64
@@ -215,7 +219,7 @@ func FromRecord(topic string, r *Record) (Event, error) {
 			e.Rules = int(n)
 		case HeaderWriter:
 			bit = 1024
-			e.Writer, err = positive(h.Value, 64)
+			e.Writer, err = positive(h.Value, 63)
 		case HeaderCause:
 			e.Cause = string(h.Value)
 		case HeaderTraceParent:
@@ -301,13 +305,19 @@ func intern(b []byte) string {
 	return s
 }
 
+// positive reads a number from 0 of at most so many bits, digits only.
 func positive(b []byte, bits int) (int64, error) {
-	n, err := strconv.ParseInt(string(b), 10, bits)
-	if err == nil && n < 0 {
-		err = strconv.ErrRange
+	n := uint64(0)
+	for _, c := range b {
+		if c < '0' || c > '9' || n > (1<<63-10)/10 {
+			return 0, notPositive(b)
+		}
+		n = n*10 + uint64(c-'0')
 	}
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a number from 0", b)
+	if len(b) == 0 || n >= 1<<bits {
+		return 0, notPositive(b)
 	}
-	return n, nil
+	return int64(n), nil
 }
+
+func notPositive(b []byte) error { return fmt.Errorf("%q is not a number from 0", b) }
