@@ -15,6 +15,7 @@ type Extractor struct {
 	// many paths that had.
 	made  uint64
 	paths int
+	vars  []string // the first name of each path
 }
 
 // NewExtractor makes an Extractor of paths below the JSON's root: {"state",
@@ -59,6 +60,7 @@ type want struct {
 	pruned bool
 	fields []string
 	seen   uint64 // number of the scan that has met it
+	null   bool   // as that has seen it
 }
 
 func (e *Extractor) add(u *use, slot int) {
@@ -98,8 +100,8 @@ func (e *Extractor) read(s *scanner, w *want, depth int) error {
 	if w.seen == e.scans {
 		e.forget(w)
 	}
-	w.seen = e.scans
 	c := s.peek()
+	w.seen, w.null = e.scans, c == 'n'
 	if w.slot < 0 {
 		if c != '{' {
 			return s.skip()
@@ -211,7 +213,9 @@ func (s *scanner) records(names []string, depth int) (any, error) {
 // nothing else, so that many can wait for their turn.
 type Document struct {
 	env    *Env
-	values []any // by path number
+	values []any    // by path number
+	vars   []string // that the last Read has looked for
+	null   uint64   // those of the first 64 that were there as null
 }
 
 // NewDocument makes an empty Document for the programs of the Env. Programs that
@@ -230,6 +234,9 @@ func (e *Env) extractor() *Extractor {
 	for id, u := range e.uses {
 		x.add(u, id)
 	}
+	for _, w := range x.root.kids {
+		x.vars = append(x.vars, w.name)
+	}
 	return x
 }
 
@@ -238,50 +245,65 @@ func (e *Env) release(x *Extractor) {
 	e.extractors.Put(x)
 }
 
-// with lends do an Extractor that fills the Document's values.
-func (d *Document) with(do func(x *Extractor) error) error {
+// borrow gives an Extractor that fills the Document's values.
+func (d *Document) borrow() *Extractor {
 	x := d.env.extractor()
-	defer d.env.release(x)
-	for len(d.values) < x.paths {
-		d.values = append(d.values, nil)
+	if len(d.values) < x.paths {
+		d.values = append(make([]any, 0, x.paths), d.values...)[:x.paths]
 	}
 	x.values = d.values
-	return do(x)
+	return x
 }
 
 // Read forgets what the Document held and makes every member of a JSON object a
 // variable. After an error nothing in it may be relied on.
 func (d *Document) Read(raw []byte) error {
 	d.Reset()
-	return d.with(func(x *Extractor) error { return x.scan(&x.root, raw) })
+	x := d.borrow()
+	defer d.env.release(x)
+	err := x.scan(&x.root, raw)
+	d.vars = x.vars
+	for i, w := range x.root.kids[:min(len(x.root.kids), 64)] {
+		if w.seen == x.scans && w.null {
+			d.null |= 1 << i
+		}
+	}
+	return err
+}
+
+// Null reports whether the object that was last read has a variable, and as null.
+// ok is false where no program names the variable, so that nobody has looked.
+func (d *Document) Null(name string) (null, ok bool) {
+	i := slices.Index(d.vars, name)
+	return i >= 0 && i < 64 && d.null>>i&1 == 1, i >= 0 && i < 64
 }
 
 // Reset forgets what the Document held.
 func (d *Document) Reset() {
 	clear(d.values)
-	d.values = d.values[:0]
+	d.values, d.vars, d.null = d.values[:0], nil, 0
 }
 
 // Set gives a variable its value, one that Read has given too. An error is one
 // of an Object's Field.
 func (d *Document) Set(name string, v any) error {
-	return d.with(func(x *Extractor) error {
-		if w := x.variable(name); w != nil {
-			return x.fill(w, v)
-		}
-		return nil
-	})
+	x := d.borrow()
+	defer d.env.release(x)
+	if w := x.variable(name); w != nil {
+		return x.fill(w, v)
+	}
+	return nil
 }
 
 // SetJSON gives a variable its value as JSON.
 func (d *Document) SetJSON(name string, raw []byte) error {
-	return d.with(func(x *Extractor) error {
-		if w := x.variable(name); w != nil {
-			x.forget(w)
-			return x.scan(w, raw)
-		}
-		return nil
-	})
+	x := d.borrow()
+	defer d.env.release(x)
+	if w := x.variable(name); w != nil {
+		x.forget(w)
+		return x.scan(w, raw)
+	}
+	return nil
 }
 
 // Value is for programs.

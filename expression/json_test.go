@@ -166,6 +166,18 @@ func TestDocument(t *testing.T) {
 	if got := eval(late); got != "null" {
 		t.Errorf("after Reset: %s", got)
 	}
+	for raw, want := range map[string][2]bool{
+		`{"state":{}}`: {false, true}, `{"state":null}`: {true, true}, `{}`: {false, true}, `{"x":{"state":null}}`: {false, true},
+		`{"state":null,"state":1}`: {false, true}, `{"state":1,"state":null}`: {true, true},
+	} {
+		must(doc.Read([]byte(raw)))
+		if null, ok := doc.Null("state"); [2]bool{null, ok} != want {
+			t.Errorf("%s: state is null: %v, %v; want %v", raw, null, ok, want)
+		}
+	}
+	if _, ok := doc.Null("unknown"); ok {
+		t.Error("the document says that it has looked for what no program names")
+	}
 }
 
 func TestAppendJSON(t *testing.T) {
