@@ -123,6 +123,27 @@ func (s *Shape) choose(v Node) {
 	v.Fault("want %s", strings.Join(wants, ", or "))
 }
 
+// Of gives the one of several forms that a value has; the shape itself where
+// there is no choice.
+func (s *Shape) Of(v Node) *Shape {
+	for _, one := range s.Either {
+		if one.fits(v) {
+			return one.Of(v)
+		}
+	}
+	return s
+}
+
+// Field gives the shape under a name of an Object; nil where there is none.
+func (s *Shape) Field(name string) *Shape {
+	for _, f := range s.Fields {
+		if f.Name == name {
+			return f.Shape
+		}
+	}
+	return nil
+}
+
 func (s *Shape) fits(v Node) bool {
 	if len(s.Either) > 0 {
 		for _, one := range s.Either {

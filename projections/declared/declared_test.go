@@ -69,3 +69,33 @@ func TestTheExamplesOfTheDocumentationCompile(t *testing.T) {
 		must(t, "docs/projections.md", string(b[1]))
 	}
 }
+
+// TestDigest: what decides rows counts, how it is written does not.
+func TestDigest(t *testing.T) {
+	of := func(text string) string {
+		f, faults := Load("it.yaml", []byte("projection: it\n"+text))
+		if f == nil {
+			t.Fatal(faults)
+		}
+		return f.Digest
+	}
+	base := of("tables:\n  a: {from: x.y, columns: {id: bigint key, comment: text}}\n")
+	for _, same := range []string{
+		"tables:\n  a:\n    from: x.y # why\n    comment: for people\n    columns:\n      id: bigint key\n      comment: text\n",
+		"comment: hello\ntables:\n  a: {from: x.y, columns: {id: bigint key, comment: text}}\napi: {b: a}\neffects: {e: {from: x.y, on: [A], http: {url: x}}}\n",
+	} {
+		if of(same) != base {
+			t.Errorf("another digest: %s", same)
+		}
+	}
+	for _, other := range []string{
+		"tables:\n  a: {from: x.y, columns: {id: bigint key, comment: integer}}\n",
+		"tables:\n  a: {from: x.y, columns: {id: bigint key}}\n",
+		"settings: {a: 3}\ntables:\n  a: {from: x.y, columns: {id: bigint key, comment: text}}\n",
+		"settings: {a: \"3\"}\ntables:\n  a: {from: x.y, columns: {id: bigint key, comment: text}}\n",
+	} {
+		if of(other) == base {
+			t.Errorf("the same digest: %s", other)
+		}
+	}
+}

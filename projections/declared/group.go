@@ -73,7 +73,7 @@ func (g *groupSource) prepare(s *scope) (any, bool, error) {
 	if !g.ofState && len(w.now) == 0 {
 		return nil, false, nil
 	}
-	return w, true, nil
+	return w, false, nil
 }
 
 func (g *groupSource) evaluate(s *scope, w *groupWork) error {

@@ -48,10 +48,10 @@ func Load(path string, text []byte) (*File, Faults) {
 	if len(f.Topics) == 0 {
 		c.Add(document.Place{Line: 1, Column: 1}, "tables", "", "is missing: without tables, groups or windows there is nothing to read from a projection")
 	}
-	f.Digest = digest(root)
 	if c.Wrong() {
 		return nil, c.Faults()
 	}
+	f.Digest = digest(root)
 	return f, c.Faults()
 }
 
@@ -85,31 +85,38 @@ func topicsOf(root document.Node) []string {
 }
 
 // digest is over the values of the file in a form in which layout and comments
-// do not show.
+// do not show. It goes along the grammar: a column may be called comment.
 func digest(root document.Node) string {
 	h := sha256.New()
-	var write func(v document.Node, depth int)
-	write = func(v document.Node, depth int) {
+	var write func(v document.Node, shape *document.Shape, top bool)
+	write = func(v document.Node, shape *document.Shape, top bool) {
+		shape = shape.Of(v)
 		if entries, ok := v.Entries(); ok {
+			h.Write([]byte("{"))
 			for _, e := range entries {
-				if e.Key == "comment" || depth == 0 && (e.Key == "api" || e.Key == "effects") {
-					continue
+				inner := shape.Item
+				if shape.Form == document.Object {
+					if e.Key == "comment" || top && (e.Key == "api" || e.Key == "effects") {
+						continue
+					}
+					inner = shape.Field(e.Key)
 				}
-				h.Write([]byte(strconv.Itoa(depth) + strconv.Quote(e.Key) + ":"))
-				write(e.Node, depth+1)
+				h.Write([]byte(strconv.Quote(e.Key) + ":"))
+				write(e.Node, inner, false)
 			}
+			h.Write([]byte("}"))
 			return
 		}
 		if items, ok := v.List(); ok {
 			h.Write([]byte("["))
 			for _, item := range items {
-				write(item, depth+1)
+				write(item, shape.Item, false)
 			}
 			h.Write([]byte("]"))
 			return
 		}
 		h.Write([]byte(strconv.Quote(v.Text()) + strconv.FormatBool(v.Plain())))
 	}
-	write(root, 0)
+	write(root, grammar, true)
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -43,7 +43,7 @@ type step interface {
 	// skips says whether events of the type mean nothing here.
 	skips(eventType string) bool
 	// prepare computes what needs no rows. late says that apply will need the
-	// scope again; nothing is left to do where work is nil.
+	// event's data again; nothing is left to do where work is nil.
 	prepare(s *scope) (work any, late bool, err error)
 	// wants names the rows that apply will get.
 	wants(work any, want func(table string, key state.Key))
@@ -52,7 +52,7 @@ type step interface {
 
 // prepared is what Prepare leaves in an event.
 type prepared struct {
-	scope *scope // nil where it is not needed any more
+	scope *scope // nil where nothing has to be evaluated on the event's data any more
 	works []any  // by step
 	few   [3]any // what works is made of, mostly
 	wish  []wish
@@ -149,10 +149,11 @@ func (p *Program) Apply(tx *projections.Tx, e *projections.Event) error {
 		return nil
 	}
 	s := done.scope
-	if s != nil {
-		s.tx = tx
-		defer func() { s.tx = nil }()
+	if s == nil {
+		s = &scope{p: p, e: e, removal: e.Tombstone}
 	}
+	s.tx = tx
+	defer func() { s.tx = nil }()
 	for i, st := range p.topics[e.Topic].steps {
 		if done.works[i] == nil {
 			continue
@@ -160,9 +161,7 @@ func (p *Program) Apply(tx *projections.Tx, e *projections.Event) error {
 		if err := st.apply(tx, s, done.works[i]); err != nil {
 			return &stepError{st, err}
 		}
-		if s != nil {
-			s.item, s.old, s.named = nil, nil, s.named[:0]
-		}
+		s.item, s.old, s.named = nil, nil, s.named[:0]
 	}
 	return nil
 }

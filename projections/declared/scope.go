@@ -17,7 +17,7 @@ import (
 type scope struct {
 	p   *Program
 	e   *projections.Event
-	doc *expression.Document
+	doc *expression.Document // nil where the event's data is not needed
 	// removal says that the event's aggregate is no more.
 	removal bool
 
@@ -60,7 +60,11 @@ func (s *scope) open(e *projections.Event, whole bool) error {
 			return fmt.Errorf("read the data of %s: %w", e.Type, err)
 		}
 	}
-	s.removal = isRemoval(e.Data)
+	removal, known := s.doc.Null("state")
+	if !known {
+		removal = isRemoval(e.Data)
+	}
+	s.removal = removal
 	return nil
 }
 
@@ -122,7 +126,7 @@ func (s *scope) keyParts() ([]string, error) {
 func (s *scope) Value(path expression.Path, id int) (any, error) {
 	switch path[0] {
 	case "state", "last", "data":
-		if s.e == nil {
+		if s.e == nil || s.doc == nil {
 			return nil, nil
 		}
 		return s.doc.Value(path, id)
@@ -207,6 +211,9 @@ func (s *scope) timerValue(path []string) (any, error) {
 	}
 	switch path[0] {
 	case "key":
+		if parts, err := event.SplitKey(s.timer.Key); err == nil && len(parts) == 1 {
+			return parts[0], nil
+		}
 		return s.timer.Key, nil
 	case "at":
 		return s.timer.At, nil

@@ -86,7 +86,7 @@ func (w *window) prepare(s *scope) (any, bool, error) {
 	if err := w.evaluate(s, work); err != nil {
 		return nil, false, err
 	}
-	return work, true, nil
+	return work, false, nil
 }
 
 func (w *window) evaluate(s *scope, work *windowWork) error {
