@@ -35,7 +35,7 @@ type run struct {
 }
 
 const (
-	blockBytes = 8 << 10
+	blockBytes = 4 << 10
 	// fanIn is how many runs of one level become one of the next.
 	fanIn = 4
 )

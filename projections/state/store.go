@@ -163,7 +163,7 @@ func (s *store) getFromRuns(key []byte, hash uint64) ([]byte, error) {
 
 // put sets the value of a key.
 func (s *store) put(key, value []byte) error {
-	if err := s.makeRoom(); err != nil {
+	if err := s.ready(); err != nil {
 		return err
 	}
 	hash := s.hash(key)
@@ -185,7 +185,7 @@ func (s *store) put(key, value []byte) error {
 
 // remove deletes a key.
 func (s *store) remove(key []byte) error {
-	if err := s.makeRoom(); err != nil {
+	if err := s.ready(); err != nil {
 		return err
 	}
 	hash := s.hash(key)
@@ -333,10 +333,12 @@ func (s *store) rehash(n int) {
 	}
 }
 
-// begin starts to note what entries were.
+// begin starts to note what entries were. Between two events is the time to
+// spill; whether that failed, the next call says.
 func (s *store) begin() {
 	s.noting = true
 	s.notes, s.starts = s.notes[:0], s.starts[:0]
+	s.makeRoom()
 }
 
 // note keeps an entry as it is before a change: a byte that says whether there is
@@ -369,86 +371,6 @@ func (s *store) undo() {
 		}
 	}
 	s.notes, s.starts = s.notes[:0], s.starts[:0]
-}
-
-// memory is what the rows take: the chunks, the hash table, what sorting them
-// will take, what finds them in the runs.
-func (s *store) memory() int64 {
-	n := s.inUse + int64(len(s.slots))*8 + int64(s.used)*refBytes
-	for _, r := range s.runs {
-		n += r.memory()
-	}
-	return n
-}
-
-// makeRoom is called before each change. In the midst of an event it does nothing
-// that Undo could not take back.
-func (s *store) makeRoom() error {
-	if s.failed != nil {
-		return s.failed
-	}
-	if s.dead > 4*chunkBytes && s.dead*3 > s.inUse {
-		s.clean()
-	}
-	if s.dir == "" || len(s.starts) > 0 || s.inUse+int64(len(s.slots))*8 < s.budget/2 || s.memory() <= s.budget {
-		return nil
-	}
-	return s.spill()
-}
-
-// clean moves what lives in chunks that are mostly dead.
-func (s *store) clean() {
-	for n := 1; n < len(s.chunks); n++ {
-		b := s.chunks[n].b
-		if n == s.tail || s.chunks[n].dead*3 < len(b) || len(b) == 0 {
-			continue
-		}
-		for place := 0; place < len(b); {
-			e := entry(b[place:])
-			hash := s.hash(e.key())
-			if i, ok := s.find(e.key(), hash); ok && chunkOf(s.slots[i]) == n && placeOf(s.slots[i]) == place {
-				s.used--
-				s.insert(i, hash, e.key(), e.value(), 0, e.flags())
-			}
-			place += e.size()
-		}
-		s.release(n)
-	}
-}
-
-// ref is a place of an entry and the beginning of its key, to sort by.
-type ref struct {
-	prefix uint64
-	slot   slot
-}
-
-const refBytes = 16
-
-// sorted gives the entries of a table in the order of their keys.
-func (s *store) sorted(table int) []ref {
-	refs := make([]ref, 0, min(s.used, max(0, s.counts[table])))
-	for _, sl := range s.slots {
-		if sl == 0 {
-			continue
-		}
-		e := s.at(sl)
-		if int(e.table()) != table {
-			continue
-		}
-		var b [8]byte
-		copy(b[:], e.key()[2:])
-		refs = append(refs, ref{binary.BigEndian.Uint64(b[:]), sl})
-	}
-	slices.SortFunc(refs, func(x, y ref) int {
-		switch {
-		case x.prefix < y.prefix:
-			return -1
-		case x.prefix > y.prefix:
-			return 1
-		}
-		return bytes.Compare(s.at(x.slot).key(), s.at(y.slot).key())
-	})
-	return refs
 }
 
 // close gives everything back.

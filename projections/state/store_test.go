@@ -75,7 +75,7 @@ func TestStoreIsAMap(t *testing.T) {
 }
 
 func storePut(r *rapid.T, s *store, k []byte, want map[string][]byte) {
-	size := rapid.SampledFrom([]int{0, 1, 30, 3000, chunkBytes}).Draw(r, "size")
+	size := rapid.SampledFrom([]int{0, 1, 1, 2, 8, 30, 30, 100, 100, 300, 3000, chunkBytes}).Draw(r, "size")
 	v := bytes.Repeat([]byte{byte(rapid.IntRange('a', 'z').Draw(r, "value"))}, size)
 	if err := s.put(k, v); err != nil {
 		r.Fatal(err)
