@@ -1,7 +1,9 @@
 package wal_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"banyan/internal/pgtest"
 	"banyan/wal"
@@ -46,5 +48,35 @@ func TestQuietSeesWhatTheSlotHasNotConfirmed(t *testing.T) {
 	db.Exec(t, `TRUNCATE told`)
 	if quiet, _ := ask(); quiet {
 		t.Error("a truncate is not seen")
+	}
+}
+
+// Whoever commits and then reads the server's position gets one that others may
+// have moved on: it has to be passed soon, not with the next transaction.
+func TestAMoveSoonAfterATransactionIsOfferedSoon(t *testing.T) {
+	r := newRig(t, pgtest.New(t), wal.Capture{"public.mine": {"id"}}, `CREATE TABLE mine (id int PRIMARY KEY); CREATE TABLE others (id int PRIMARY KEY)`)
+	r.cfg.IdleInterval = time.Hour
+	s := r.open()
+	r.exec(`INSERT INTO mine VALUES (1)`)
+	r.collect(s, 1)
+	r.exec(`INSERT INTO others VALUES (1)`)
+	var text string
+	if err := r.conn.QueryRow(t.Context(), `SELECT pg_current_wal_flush_lsn()::text`).Scan(&text); err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := wal.ParseLSN(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		b, err := s.Next(ctx)
+		if err != nil {
+			t.Fatalf("the position %s was not passed: %v", wanted, err)
+		}
+		if b.End >= wanted {
+			return
+		}
 	}
 }

@@ -36,7 +36,9 @@ type StreamConfig struct {
 	// quarter of its wal_sender_timeout, at most 10 s.
 	StatusInterval time.Duration
 	// IdleInterval is how long a move of the position alone, without a
-	// transaction, waits before it is offered. Default one second.
+	// transaction, waits at most before it is offered. Default one second. Soon
+	// after a transaction it waits less: whoever has just committed may hold a
+	// token that lies a little above, where others have written in between.
 	IdleInterval time.Duration
 	// ActiveWait is how long Open waits for another reader of the slot to go,
 	// such as the server's side of a connection of ours that broke. Default
@@ -50,6 +52,9 @@ type StreamConfig struct {
 
 const (
 	defaultMemory = 64 << 20
+	// The wait of a move of the position, first after a transaction and then
+	// doubled up to IdleInterval.
+	firstIdle = 20 * time.Millisecond
 	// An acknowledgement is worth a status of its own, but not each of
 	// hundreds in a second.
 	ackDelay = 250 * time.Millisecond
@@ -112,7 +117,8 @@ type Stream struct {
 	handed      LSN
 	handedAt    time.Time
 	lastBatch   time.Time
-	spilled     []*Tx // handed out, not acknowledged
+	idle        time.Duration // from then on, before a move of the position is offered
+	spilled     []*Tx         // handed out, not acknowledged
 	err         error
 	outage      error // why the connection is down, nil while it is up
 	reconnects  int
@@ -236,7 +242,7 @@ func (s *Stream) take(now time.Time) (Batch, time.Duration, error) {
 		if s.position == s.handed {
 			return Batch{}, time.Hour, nil
 		}
-		if due := s.lastBatch.Add(s.cfg.IdleInterval); now.Before(due) && !s.urgent {
+		if due := s.lastBatch.Add(s.idle); now.Before(due) && !s.urgent {
 			return Batch{}, due.Sub(now), nil
 		}
 	}
@@ -262,6 +268,10 @@ func (s *Stream) take(now time.Time) (Batch, time.Duration, error) {
 		}
 	}
 	s.handed, s.handedAt, s.lastBatch = b.End, b.EndTime, now
+	if s.idle *= 2; n > 0 || s.idle == 0 {
+		s.idle = firstIdle
+	}
+	s.idle = min(s.idle, s.cfg.IdleInterval)
 	s.waiting -= size
 	s.hold(-size)
 	return b, 0, nil
