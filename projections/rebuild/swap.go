@@ -271,18 +271,44 @@ func (s *swapper) attend(ctx context.Context) (within context.Context, stop func
 		cancel(nil)
 		running.Wait()
 	}
+	alive, err := s.alive(ctx)
 	for i, v := range []control.Version{s.from, s.to} {
-		alive, err := s.store.Alive(ctx, s.cfg.Projection, v.Number)
-		if err == nil && !alive {
+		if err == nil && !alive[i] {
 			err = s.run(within, v, i, &running, cancel)
 			own = true
 		}
-		if err != nil {
-			stop()
-			return nil, nil, false, err
-		}
+	}
+	if err != nil {
+		stop()
+		return nil, nil, false, err
 	}
 	return within, stop, own, nil
+}
+
+// pickUp is how long a service that runs one of the versions may need to notice
+// the other one and to join its group.
+const pickUp = 15 * time.Second
+
+// alive says which of the two versions somebody runs. Where it is only one, its
+// service is about to follow the other one too: to run that meanwhile would take
+// its partitions away from it.
+func (s *swapper) alive(ctx context.Context) (alive [2]bool, err error) {
+	limit := time.Now().Add(pickUp)
+	for {
+		for i, v := range []control.Version{s.from, s.to} {
+			if alive[i], err = s.store.Alive(ctx, s.cfg.Projection, v.Number); err != nil {
+				return alive, err
+			}
+		}
+		if alive[0] == alive[1] || time.Now().After(limit) {
+			return alive, nil
+		}
+		select {
+		case <-ctx.Done():
+			return alive, context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // run runs a version that nobody else runs.

@@ -1,10 +1,12 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,7 +111,9 @@ func (s *Service) follow(ctx context.Context, wake chan<- struct{}) error {
 		}); err != nil {
 			return err
 		}
+		there := map[int]bool{}
 		for _, v := range versions {
+			there[v.Number] = true
 			w := workers[v.Number]
 			wanted := v.State == control.Active || v.State == control.Following || v.State == control.Kept
 			switch {
@@ -119,14 +123,20 @@ func (s *Service) follow(ctx context.Context, wake chan<- struct{}) error {
 				g.Go(func() error {
 					defer stop()
 					err := s.work(ctx, v)
-					if ctx.Err() != nil && within.Err() == nil {
-						return nil // it was retired
+					if within.Err() == nil && (ctx.Err() != nil || s.retired(within, v)) {
+						return nil
 					}
 					return err
 				})
 			case !wanted && w != nil:
 				w.stop()
 				delete(workers, v.Number)
+			}
+		}
+		for n, w := range workers {
+			if !there[n] {
+				w.stop()
+				delete(workers, n)
 			}
 		}
 		return nil
@@ -187,6 +197,13 @@ func (s *Service) patiently(ctx context.Context, do func() error) error {
 // again is after how long what has failed for the moment is tried once more.
 const again = 200 * time.Millisecond
 
+// retired reports whether a version was given up: then whatever its worker ended
+// with, down to tables that are no longer there, is no failure.
+func (s *Service) retired(ctx context.Context, v control.Version) bool {
+	now, err := s.Store.Version(ctx, s.Projection, v.Number)
+	return errors.Is(err, control.ErrNotFound) || err == nil && now.State == control.Retired
+}
+
 // work follows one version.
 func (s *Service) work(ctx context.Context, v control.Version) error {
 	p, err := s.Program(v)
@@ -227,27 +244,74 @@ func (s *Service) work(ctx context.Context, v control.Version) error {
 	return s.Join(ctx, Membership{
 		Group: fmt.Sprintf("banyan-%s-v%d", s.Projection, v.Number), Topics: spec.Topics, OneOwner: spec.Aligned, Applied: func() map[string]map[int]int64 { return applied(r.Stats()) },
 	}, func(ctx context.Context, parts map[string][]int) error {
-		err := r.Run(ctx, parts)
-		if !errors.Is(err, control.ErrFenced) {
-			return err
-		}
-		// The group may have given the partitions to another member, and this one
-		// is about to hear of it: then it may ask for new ones. Otherwise the other
-		// owner is none of the group, and to go on would be a tug of war.
-		s.Logger.Warn("another owner has taken over", "error", err)
-		timer := time.NewTimer(fencedPatience)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-timer.C:
-			return err
+		for {
+			err := r.Run(ctx, parts)
+			if !errors.Is(err, control.ErrFenced) {
+				return err
+			}
+			s.Logger.Warn("another owner has taken over", "error", err)
+			if again := s.outlive(ctx, v, parts); !again {
+				return cmp.Or(context.Cause(ctx), err)
+			}
 		}
 	})
 }
 
-// fencedPatience is longer than a member needs to hear that its session is over.
+// fencedPatience is longer than a member needs to hear that its session is over,
+// and than a swap needs that runs a version for a moment.
 const fencedPatience = 20 * time.Second
+
+// outlive waits, after the fence, for one of three things. The group has given the
+// partitions to another member: ctx ends. Whoever took them has left or died, and
+// the group still says that they are ours: then they may be taken over again.
+// Otherwise the other owner is none of the group, and to go on would be a tug of
+// war: it is false then, and this one has lost.
+func (s *Service) outlive(ctx context.Context, v control.Version, parts map[string][]int) bool {
+	limit := time.NewTimer(fencedPatience)
+	defer limit.Stop()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-limit.C:
+			return false
+		case <-tick.C:
+		}
+		gone, err := s.abandoned(ctx, v, parts)
+		if err != nil {
+			s.Logger.Debug("who owns the partitions is not known", "error", err)
+		}
+		if err == nil && gone {
+			return true
+		}
+	}
+}
+
+// abandoned reports whether nobody who lives owns any of the partitions.
+func (s *Service) abandoned(ctx context.Context, v control.Version, parts map[string][]int) (bool, error) {
+	all, err := s.Store.Parts(ctx, s.Store.Pool(), s.Projection, v.Number)
+	if err != nil {
+		return false, err
+	}
+	leases, err := s.Store.Leases(ctx, s.Projection)
+	if err != nil {
+		return false, err
+	}
+	lives := map[string]bool{}
+	for _, l := range leases {
+		if l.Alive && l.Version == v.Number && l.Kind == control.Owning {
+			lives[l.Owner] = true
+		}
+	}
+	for _, p := range all {
+		if slices.Contains(parts[p.Topic], p.Part) && p.Owner != "" && p.Owner != s.Owner && lives[p.Owner] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
 
 func applied(st projections.Stats) map[string]map[int]int64 {
 	all := map[string]map[int]int64{}
