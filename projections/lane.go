@@ -184,6 +184,7 @@ func (l *lane) follow(ctx context.Context, log Log, prep *Preparer, seq *Sequenc
 		l.stalled.Store(&err)
 	}
 	next := l.read.Load()
+	seq.recall(ctx, log, next)
 	for records, err := range log.Tail(ctx, l.id.Topic, l.id.Part, next, stalled) {
 		if err != nil {
 			if ctx.Err() == nil {

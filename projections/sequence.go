@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"context"
 	"fmt"
 	"hash/maphash"
 	"strings"
@@ -37,6 +38,29 @@ func IsLatest(topic string) bool { return strings.HasSuffix(topic, ".latest") }
 // NewSequence goes on behind what a version has applied of a partition.
 func NewSequence(p control.Part) *Sequence {
 	return &Sequence{part: p.PartID, latest: IsLatest(p.Topic), seq: p.Seq, gen: p.Applied.Generation, seed: maphash.MakeSeed()}
+}
+
+// recalled is how many records before the first one are read again for that.
+const recalled = 512
+
+// recall remembers the last records before an offset, so that a restart between
+// two records of one seq hides nothing. What cannot be read is not remembered.
+func (s *Sequence) recall(ctx context.Context, log Log, next int64) {
+	if s.latest || s.seq == 0 {
+		return
+	}
+	first, _, err := log.Ends(ctx, s.part.Topic, s.part.Part)
+	if err != nil {
+		return
+	}
+	for r, err := range log.Read(ctx, s.part.Topic, s.part.Part, max(first, next-recalled), next) {
+		if err != nil {
+			return
+		}
+		if seq, ok := r.Seq(); ok && (s.recent == nil || s.recent[seq%recentSeqs].seq != seq) {
+			s.remember(seq, s.hash(&r))
+		}
+	}
 }
 
 // Take looks at the next record. fresh is false for a repeat, which is to be

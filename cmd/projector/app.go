@@ -9,6 +9,7 @@ import (
 
 	"banyan/bus"
 	"banyan/cmd/internal/cli"
+	"banyan/event"
 	"banyan/projections"
 	"banyan/projections/control"
 	"banyan/projections/rebuild"
@@ -86,5 +87,5 @@ func refused(err error) bool {
 			return true
 		}
 	}
-	return errors.Is(err, control.ErrNotParked) || errors.Is(err, rebuild.ErrStale)
+	return errors.Is(err, control.ErrNotParked) || errors.Is(err, event.ErrForeign) || errors.Is(err, rebuild.ErrStale)
 }

@@ -59,7 +59,12 @@ func TestServersRestartUnderLoad(t *testing.T) {
 			func() { h.db.Server().Restart(t) },
 			func() { h.broker.Restart(t) },
 			func() { h.db.Server().Kill(t); h.db.Server().Start(t) },
-			func() { h.broker.Stop(t); h.db.Server().Stop(t, pgtest.Immediate); h.db.Server().Start(t); h.broker.Start(t) },
+			func() {
+				h.broker.Stop(t)
+				h.db.Server().Stop(t, pgtest.Immediate)
+				h.db.Server().Start(t)
+				h.broker.Start(t)
+			},
 		} {
 			<-within(rng, 1500*time.Millisecond)
 			bounce()

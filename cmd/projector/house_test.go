@@ -161,17 +161,25 @@ func (a answer) String() string {
 	return fmt.Sprintf("projector %s: exit %d\n--- stdout\n%s--- stderr\n%s", strings.Join(a.args, " "), a.code, a.out, a.err)
 }
 
-// projector runs a command to its end.
+// projector runs a command to its end, which has to come in good time.
 func (h *house) projector(args ...string) answer {
 	h.t.Helper()
 	cmd := h.command(args...)
 	var out, errw bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errw
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		h.t.Fatalf("run projector %v: %v", args, err)
+	}
+	late := time.AfterFunc(patience+30*time.Second, func() { cmd.Process.Kill() })
+	err := cmd.Wait()
+	a := answer{args, cmd.ProcessState.ExitCode(), out.String(), errw.String()}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		h.t.Fatalf("run projector %v: %v", args, err)
 	}
-	return answer{args, cmd.ProcessState.ExitCode(), out.String(), errw.String()}
+	if !late.Stop() {
+		h.t.Fatalf("it does not end: %s", a)
+	}
+	return a
 }
 
 // must runs a command that has to end with the given code.
@@ -409,6 +417,11 @@ func (h *house) booked(projection string) {
 	h.t.Helper()
 	h.shop.mu.Lock()
 	defer h.shop.mu.Unlock()
+	h.compare(projection)
+}
+
+func (h *house) compare(projection string) {
+	h.t.Helper()
 	all := h.shop.expected(projection)
 	if len(all) == 0 {
 		h.t.Fatalf("the shop keeps no books for %s", projection)
@@ -419,6 +432,22 @@ func (h *house) booked(projection string) {
 		if diff := cmp.Diff(b.rows, got); diff != "" {
 			h.t.Errorf("seed %d: %s.%s: %d rows, want %d; (-want +got):\n%.4000s", h.shop.seed, projection, table, len(got), len(b.rows), diff)
 		}
+	}
+}
+
+// exactWhileOpen is exact for a shop that stays open: it closes for as long as
+// that takes.
+func (h *house) exactWhileOpen(projections ...string) {
+	h.t.Helper()
+	h.shop.mu.Lock()
+	defer h.shop.mu.Unlock()
+	token, err := h.shop.stocktake()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, p := range projections {
+		h.must(0, "wait", p, token, "--for", patience.String())
+		h.compare(p)
 	}
 }
 

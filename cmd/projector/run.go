@@ -172,6 +172,9 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 		}
 	}
 	err = r.work(ctx)
+	if cli.Is[*bus.PartitionsChanged](err) {
+		return fmt.Errorf("%w: publish to a new topic and rebuild from it", err)
+	}
 	if errors.Is(err, control.ErrFenced) {
 		return cli.Failed("another projector has taken over, from another group or without one; this one has stopped and written nothing since: %w", err)
 	}

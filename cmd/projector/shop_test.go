@@ -265,12 +265,17 @@ func (s *shop) settle() string {
 	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mark = s.src.Mark()
-	s.fire(s.mark.Time)
-	if err := s.publish(); err != nil {
+	token, err := s.stocktake()
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	return fmt.Sprintf("%d:%X/%X", s.mark.Generation, s.mark.LSN>>32, s.mark.LSN&0xFFFFFFFF)
+	return token
+}
+
+func (s *shop) stocktake() (token string, err error) {
+	s.mark = s.src.Mark()
+	s.fire(s.mark.Time)
+	return fmt.Sprintf("%d:%X/%X", s.mark.Generation, s.mark.LSN>>32, s.mark.LSN&0xFFFFFFFF), s.publish()
 }
 
 var countries = []string{"Peru", "Chile", "Kenya", "Japan", "Wales"}
@@ -386,6 +391,11 @@ func (s *shop) orderEvent(o *order, typ string, busy map[string]bool) *projectio
 	n := s.statuses[o.status]
 	s.statuses[o.status] = [2]int{n[0] + 1, n[1] + o.total}
 	s.minutes[o.status+"|"+s.src.Now.Truncate(time.Minute).Format("15:04")]++
+	return s.orderEventOf(o, typ)
+}
+
+// orderEventOf is the event alone; the books stay as they are.
+func (s *shop) orderEventOf(o *order, typ string) *projectiontest.Event {
 	return &projectiontest.Event{Topic: ordersTopic, Type: typ, Aggregate: "Order", Key: fmt.Sprint(o.id), Data: map[string]any{"state": o.state()}}
 }
 
