@@ -248,7 +248,7 @@ func (r *run) applyChain(ctx context.Context, tx pgx.Tx, chain []control.ParkedE
 		}
 	}
 	if whole {
-		if err := applyBatch(ctx, batcher, tx, events); err != nil {
+		if err := ApplyBatch(ctx, tx, r.opts.Version.Schema, batcher, events); err != nil {
 			return err
 		}
 	}

@@ -138,7 +138,7 @@ func (r *run) apply(ctx context.Context, tx pgx.Tx, b *batch) error {
 		r.chains.park(r.parkedEvent(e, err))
 	}
 	if len(flowing) > 0 {
-		if err := applyBatch(ctx, batcher, tx, flowing); err != nil {
+		if err := ApplyBatch(ctx, tx, r.opts.Version.Schema, batcher, flowing); err != nil {
 			return err
 		}
 	}
@@ -165,7 +165,13 @@ type batchError struct{ err error }
 func (e *batchError) Error() string { return "apply a batch: " + e.err.Error() }
 func (e *batchError) Unwrap() error { return e.err }
 
-func applyBatch(ctx context.Context, p Batcher, tx pgx.Tx, events []*Event) (err error) {
+// ApplyBatch gives events to a Batcher whose tables live in a schema: its SQL
+// finds them by their bare names, whichever version it works for. Other tables it
+// finds in public.
+func ApplyBatch(ctx context.Context, tx pgx.Tx, schema string, p Batcher, events []*Event) (err error) {
+	if _, err := tx.Exec(ctx, `SELECT set_config('search_path', quote_ident($1) || ', public', true)`, schema); err != nil {
+		return fmt.Errorf("find the tables of %s: %w", schema, err)
+	}
 	defer func() {
 		if err != nil && ctx.Err() == nil {
 			err = &batchError{err}

@@ -10,9 +10,9 @@ import (
 // Handle makes a Program of a function that changes the database with SQL of its
 // own: it gets the events of a batch, in order, and the batch's transaction, which
 // the runner commits with the offsets. Tables that spec names are made like any
-// others, in the schema of the version; the transaction's search_path is not
-// changed, so SQL names that schema ("shipping_v1.addresses") or only tables that
-// live elsewhere.
+// others, in the schema of the version. SQL names them without a schema: the
+// transaction's search_path is that schema, then public, so that the same function
+// fills the next version in a rebuild.
 //
 // Where the function returns an error, or the database refuses a statement, the
 // batch is taken back and repeated in smaller pieces, until the event that cannot

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"banyan/event"
 	"banyan/projections/control"
@@ -150,9 +151,22 @@ func (r *Replay) read(ctx context.Context, l *lane, p Reach, wake func()) {
 	hand(chunk{entries: []entry{{next: p.Until, end: true}}, err: errSpent})
 }
 
-// checkEnds looks whether the log holds what is to be read.
+func (r *Replay) stalled(p control.PartID, err error) {
+	if r.Stalled != nil {
+		r.Stalled(p, err)
+	}
+}
+
+// checkEnds looks whether the log holds what is to be read, once it answers.
 func (r *Replay) checkEnds(ctx context.Context, p Reach) error {
 	first, next, err := r.Log.Ends(ctx, p.Topic, p.Part)
+	for ; passing(err); first, next, err = r.Log.Ends(ctx, p.Topic, p.Part) {
+		r.stalled(p.PartID, err)
+		if !sleep(ctx, 200*time.Millisecond) {
+			return context.Cause(ctx)
+		}
+	}
+	r.stalled(p.PartID, nil)
 	switch {
 	case err != nil:
 		return fmt.Errorf("ask for the ends of %s: %w", p.PartID, err)
@@ -166,11 +180,7 @@ func (r *Replay) checkEnds(ctx context.Context, p Reach) error {
 
 // tail reads a partition to its end and reports whether it got there.
 func (r *Replay) tail(ctx context.Context, l *lane, p Reach, seq *Sequence, hand func(chunk) bool) bool {
-	stalled := func(err error) {
-		if r.Stalled != nil {
-			r.Stalled(p.PartID, err)
-		}
-	}
+	stalled := func(err error) { r.stalled(p.PartID, err) }
 	for records, err := range r.Log.Tail(ctx, p.Topic, p.Part, p.From, stalled) {
 		if err != nil {
 			if ctx.Err() == nil {

@@ -205,6 +205,9 @@ type unplugged struct{ error }
 
 func (u *unplugged) Unwrap() error { return u.error }
 
+// Permanent is false: it may be mended.
+func (u *unplugged) Permanent() bool { return false }
+
 // take copies some records, and says from which offset to go on and what tells
 // that there is more.
 func (l *Log) take(topic string, part int, from, until int64) ([]event.Record, int64, <-chan struct{}, error) {

@@ -423,11 +423,11 @@ func (b *builder) replayBatches(ctx context.Context) error {
 
 func (b *builder) applyBatch(ctx context.Context, p projections.Batcher, events []*projections.Event) error {
 	return pgx.BeginFunc(ctx, b.cfg.DB, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT set_config('search_path', quote_ident($1) || ', public', true), set_config('synchronous_commit', 'off', true)`, b.version.Schema); err != nil {
+		if _, err := tx.Exec(ctx, `SET LOCAL synchronous_commit = off`); err != nil {
 			return err
 		}
-		if err := p.ApplyBatch(ctx, tx, events); err != nil {
-			return fmt.Errorf("apply the batch from %s at offset %d: %w", placeOf(events[0]).PartID, events[0].Offset, err)
+		if err := projections.ApplyBatch(ctx, tx, b.version.Schema, p, events); err != nil {
+			return fmt.Errorf("from %s at offset %d: %w", placeOf(events[0]).PartID, events[0].Offset, err)
 		}
 		return nil
 	})

@@ -37,9 +37,14 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOn(t, pgtest.New(t))
+}
+
+func newWorldOn(t *testing.T, db *pgtest.DB) *world {
+	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	w := &world{t: t, db: pgtest.New(t), src: projectiontest.NewSource("shop"), log: projectiontest.NewLog(),
+	w := &world{t: t, db: db, src: projectiontest.NewSource("shop"), log: projectiontest.NewLog(),
 		rng: rand.New(rand.NewPCG(seed, 7)), programs: map[string]projections.Program{}}
 	w.pool = openPool(t, w.db.URL)
 	store, err := control.Open(t.Context(), w.pool)
