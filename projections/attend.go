@@ -15,6 +15,10 @@ import (
 // one may not overtake, rows that are too old.
 func (r *run) attend(ctx context.Context) error {
 	bits := r.changes.Swap(0)
+	if bits&databaseLost != 0 {
+		r.changes.Or(bits &^ databaseLost)
+		return r.recover(ctx, nil, errors.New("the connection that listens was lost"))
+	}
 	err := r.attendTo(ctx, bits)
 	var held *control.HeldError
 	switch {
@@ -214,7 +218,10 @@ func (r *run) watch(ctx context.Context) {
 		if !sleep(ctx, time.Second) {
 			return
 		}
-		r.changed(control.Change{Kind: control.Looked}) // what was missed meanwhile
+		// What was missed meanwhile; and where the server has crashed, the last
+		// commits may be gone, which nobody would notice before the next batch.
+		r.changes.Or(databaseLost)
+		r.changed(control.Change{Kind: control.Looked})
 	}
 }
 

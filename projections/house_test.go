@@ -234,6 +234,13 @@ func (h *house) check() {
 // checkExcept compares all rows but those of some keys.
 func (h *house) checkExcept(keys ...string) {
 	h.t.Helper()
+	if d := h.diff(keys...); d != "" {
+		h.t.Fatalf("rows (-want +got):\n%s", d)
+	}
+}
+
+func (h *house) diff(keys ...string) string {
+	h.t.Helper()
 	want := maps.Clone(h.want)
 	for k, c := range want {
 		c.Key = k
@@ -244,9 +251,7 @@ func (h *house) checkExcept(keys ...string) {
 		delete(want, k)
 		delete(got, k)
 	}
-	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
-		h.t.Fatalf("rows (-want +got):\n%s", d)
-	}
+	return cmp.Diff(want, got, cmpopts.EquateEmpty())
 }
 
 func (h *house) counts() map[string]tally {

@@ -63,6 +63,7 @@ const (
 	versionChanged uint32 = 1 << iota
 	holdChanged
 	requestMade
+	databaseLost // the connection of watch was
 )
 
 // begin takes the partitions over and starts the goroutines.
@@ -346,8 +347,8 @@ func (r *run) finished() (bool, error) {
 		}
 		return true, nil
 	}
-	if !r.opts.Until.CaughtUp || !r.caught {
-		return false, nil
+	if !r.opts.Until.CaughtUp || !r.caught && (r.spec.Aligned || r.markEr == nil) {
+		return false, nil // the marks that are there belong to what there is
 	}
 	offsets, marks := true, r.target != nil
 	for i, l := range r.order.lanes {

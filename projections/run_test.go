@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"banyan/event"
 	"banyan/projections"
 	"banyan/projections/control"
@@ -33,6 +35,7 @@ func TestRunCatchesUp(t *testing.T) {
 
 func TestRunFollows(t *testing.T) {
 	h := newHouse(t)
+	others := goleak.IgnoreCurrent()
 	p := counting(t)
 	v := h.install(p)
 	r := h.runner(p, v)
@@ -46,6 +49,8 @@ func TestRunFollows(t *testing.T) {
 	if err := stop(); !errors.Is(err, errStopped) {
 		t.Fatalf("Run ended with %v", err)
 	}
+	h.pool.Close()
+	goleak.VerifyNone(t, others)
 	st := r.Stats()
 	if st.Events == 0 || st.Batches == 0 || st.MeanBatch <= 0 {
 		t.Errorf("stats know nothing: %+v", st)
@@ -268,6 +273,29 @@ func TestAssignmentsMove(t *testing.T) {
 		}
 		h.check()
 	}
+}
+
+// Without watermarks rows are right all the same; only an aligned order waits.
+func TestNoWatermarks(t *testing.T) {
+	h := newHouse(t)
+	p := counting(t)
+	v := h.install(p)
+	h.trade(50)
+	h.publish()
+	h.log.(*projectiontest.Log).DeleteTopic(h.src.WatermarkTopic())
+	h.catchUp(p, v)
+	h.check()
+	aligned := counting(t, func(f *projections.Fold[tally]) { f.Aligned, f.Name = true, "aligned" })
+	r := h.runner(aligned, h.install(aligned), untilCaughtUp)
+	stop := h.start(r, h.parts(orders))
+	h.eventually("it says what it waits for", func() bool {
+		s := r.Stats().Stalled
+		return strings.Contains(s, "waiting for the watermark of shop.orders/") && strings.Contains(s, "cannot be read")
+	})
+	if n := r.Stats().Events; n >= 50 {
+		t.Errorf("all %d events were applied, the last in an order that nothing proves", n)
+	}
+	stop()
 }
 
 func TestRunRefusesWhatIsNotIts(t *testing.T) {
