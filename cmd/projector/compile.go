@@ -23,7 +23,7 @@ func (a *app) compile(ctx context.Context, cluster *bus.Cluster, files []*declar
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	names := []string{} // an empty broker knows of no topic; nil would be: who knows
 	for _, t := range topics {
 		names = append(names, t.Name)
 	}

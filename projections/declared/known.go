@@ -80,6 +80,8 @@ func (c *compiler) checkTopics(known *Known) {
 	for _, topic := range c.file.Topics {
 		t, ok := known.Topics[topic]
 		switch {
+		case !ok && known.Names != nil && len(known.Names) == 0:
+			c.topicNode(topic).FaultOf(topic, "there is no topic at all yet: cdc run makes those of its rules")
 		case !ok && known.Names != nil:
 			c.topicNode(topic).FaultOf(topic, "there is no such topic; %s", expression.DidYouMean(topic, known.Names))
 		case !ok:

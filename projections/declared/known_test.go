@@ -138,3 +138,15 @@ func TestSchemaIsThatOfTheGrammar(t *testing.T) {
 	}
 	golden(t, "../../docs/projection.schema.json", string(got))
 }
+
+func TestAnEmptyBrokerIsToldAsOne(t *testing.T) {
+	f, faults := Load("five.yaml", []byte("projection: five\ntables:\n  customers:\n    from: shop.customers\n    columns: {id: bigint key, name: text, country: text}\n"))
+	if faults.Err() != nil {
+		t.Fatal(faults)
+	}
+	_, faults = Compile(f, &Known{Names: []string{}, Topics: map[string]Topic{}})
+	const want = `five.yaml:4:11: tables.customers.from: value "shop.customers": there is no topic at all yet: cdc run makes those of its rules`
+	if err := faults.Err(); err == nil || err.Error() != want {
+		t.Errorf("it says %v, want %s", err, want)
+	}
+}
