@@ -39,8 +39,8 @@ var selects = regexp.MustCompile(`(?is)^(select|with|values|table)\b|^\(`)
 // compileAPI lists what the read API serves.
 func (c *compiler) compileAPI() {
 	keys := map[string]Endpoint{}
-	add := func(name, comment string, columns []state.Column) {
-		e := Endpoint{Path: name, Relation: name, Comment: comment}
+	add := func(name, topic, comment string, columns []state.Column) {
+		e := Endpoint{Path: name, Relation: name, Comment: comment, Topic: topic}
 		for _, col := range columns {
 			e.Key, e.Types = append(e.Key, col.Name), append(e.Types, col.Type)
 		}
@@ -52,7 +52,7 @@ func (c *compiler) compileAPI() {
 		for _, i := range f.key {
 			key = append(key, f.table.Columns[i])
 		}
-		add(f.relation.name, f.table.Comment, key)
+		add(f.relation.name, f.aggregates(), f.table.Comment, key)
 	}
 	of := func(by []*column) (key []state.Column) {
 		for _, col := range by {
@@ -61,11 +61,11 @@ func (c *compiler) compileAPI() {
 		return key
 	}
 	for _, g := range c.groups {
-		add(g.called, g.comment, of(g.by))
+		add(g.called, "", g.comment, of(g.by))
 	}
 	for _, name := range c.windowNames {
 		w := c.windows[name]
-		add(name, w.comment, append(of(w.by), state.Column{Name: "window_start", Type: "timestamptz"}))
+		add(name, "", w.comment, append(of(w.by), state.Column{Name: "window_start", Type: "timestamptz"}))
 	}
 	entries, _ := c.root.Get("api").Entries()
 	for _, e := range entries {

@@ -39,4 +39,7 @@ type Endpoint struct {
 	// Types of the key's columns as Postgres names them; "" for a view's.
 	Types   []string
 	Comment string
+	// Topic is that of the aggregates whose keys are Key; "" where a row is not
+	// one aggregate's, or nobody can tell.
+	Topic string
 }

@@ -30,6 +30,15 @@ type fold struct {
 	late  bool // some column or condition needs rows
 }
 
+// aggregates is the topic of the aggregates whose keys are those of the rows, ""
+// where they are not, or need not be.
+func (f *fold) aggregates() string {
+	if f.aligned || f.log || f.each != nil {
+		return ""
+	}
+	return f.topics[0]
+}
+
 // foldWork is what an event does to a table.
 type foldWork struct {
 	delete bool

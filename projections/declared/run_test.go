@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -236,5 +237,58 @@ func TestTranscripts(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+// TestPrepareServesManyGoroutines prepares all events at once, then applies them
+// in order: a runner does so.
+func TestPrepareServesManyGoroutines(t *testing.T) {
+	for _, path := range []string{"folds", "groups", "windows", "aligned"} {
+		p, h := transcript(t, "testdata/runs/"+path+".txt")
+		want := h.run(t, p)
+		events := make([]*projections.Event, len(h.all))
+		var wg sync.WaitGroup
+		for i := range h.all {
+			if h.all[i].idle != nil {
+				continue
+			}
+			wg.Go(func() {
+				e := &projections.Event{Event: h.all[i].Event, Tombstone: h.all[i].Data == nil}
+				for range 20 {
+					e.Fault = p.Prepare(e)
+				}
+				events[i] = e
+			})
+		}
+		wg.Wait()
+		b := bulk(t, p)
+		timers := projections.NewTimers(event.Position{})
+		timers.Originate = true
+		a, err := projections.NewApplier(p, b, timers, event.Position{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, e := range events {
+			if e == nil {
+				err = a.Idle(*h.all[i].idle)
+			} else if err = a.Advance(e); err == nil && a.Apply(e) != nil {
+				continue // parked, as in one goroutine
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, table := range p.spec.AllTables() {
+			var got []string
+			for e, err := range b.Each(table.Name) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, rowText(t, table, e.Row))
+			}
+			if d := cmp.Diff(want.rows[table.Name], got); d != "" {
+				t.Errorf("%s: %s differs:\n%s", path, table.Name, d)
+			}
+		}
 	}
 }
