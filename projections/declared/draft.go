@@ -195,7 +195,8 @@ func (d *draft) lists(all *fields, topic, table string, types []string) {
 }
 
 // itemKey is the first field that is in every item and tells those of one list
-// apart; one that is called so is preferred.
+// apart. A number within the list is preferred to what ends in _id: that names
+// something else, which may well come twice in the next list.
 func (f *fields) itemKey() string {
 	var found []string
 	for _, name := range f.order {
@@ -204,7 +205,10 @@ func (f *fields) itemKey() string {
 			found = append(found, name)
 		}
 	}
-	for _, want := range []string{"id", "no", "number"} {
+	if slices.Contains(found, "id") {
+		return "id"
+	}
+	for _, want := range []string{"no", "number", "position", "id"} {
 		for _, name := range found {
 			if name == want || strings.HasSuffix(name, "_"+want) {
 				return name
