@@ -172,7 +172,7 @@ func (a *app) connect(ctx context.Context, url, name, role string) (*pgxpool.Poo
 	if err != nil {
 		return nil, cli.BadInput("--db: %w", err)
 	}
-	cfg.MaxConns = max(cfg.MaxConns, 16) // leases, watches, requests and batches have connections of their own
+	cfg.MaxConns = max(cfg.MaxConns, 24) // leases, watches, requests and batches have connections of their own
 	control.Configure(cfg, control.Settings{Application: "projector " + name + " on " + owner(), Role: role})
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
