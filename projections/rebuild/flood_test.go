@@ -2,6 +2,7 @@ package rebuild_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"strconv"
@@ -35,6 +36,9 @@ var _ projections.Log = (*flood)(nil)
 func (f *flood) Partitions(context.Context, string) (int, error) { return f.parts, nil }
 
 func (f *flood) Ends(_ context.Context, topic string, part int) (int64, int64, error) {
+	if topic == "shop.watermarks" {
+		return 0, 1, nil
+	}
 	if topic != accounts {
 		return 0, 0, fmt.Errorf("no topic %s", topic)
 	}
@@ -43,6 +47,10 @@ func (f *flood) Ends(_ context.Context, topic string, part int) (int64, int64, e
 
 func (f *flood) Read(ctx context.Context, topic string, part int, from, until int64) iter.Seq2[event.Record, error] {
 	return func(yield func(event.Record, error) bool) {
+		if topic == "shop.watermarks" {
+			yield(f.mark(), nil)
+			return
+		}
 		for o := max(from, 0); o < until; o++ {
 			if !yield(f.record(part, o), nil) {
 				return
@@ -89,4 +97,15 @@ func (f *flood) record(part int, offset int64) event.Record {
 	r := e.Record()
 	r.Offset = offset
 	return r
+}
+
+// mark is the watermark of all of it.
+func (f *flood) mark() event.Record {
+	w := event.Watermark{Source: "shop", Generation: 1, LSN: uint64(0x1000000 + f.events*0x40), Time: f.at.Add(time.Duration(f.events) * time.Millisecond), Writer: 1,
+		Seqs: map[string][]int64{accounts: make([]int64, f.parts)}}
+	for p := range f.own {
+		w.Seqs[accounts][p] = int64(len(f.own[p])) * int64(f.events/f.keys)
+	}
+	value, _ := json.Marshal(w) // numbers and names: it cannot fail
+	return event.Record{Key: []byte("shop"), Value: value}
 }
