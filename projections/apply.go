@@ -40,7 +40,10 @@ func NewApplier(p Program, space state.Space, timers *Timers, applied event.Posi
 	spec := p.Spec()
 	a := &Applier{program: p, aligned: spec.Aligned, source: spec.Source, space: space, timers: timers, at: group(applied),
 		rows: map[string]state.Rows{}, stream: map[control.PartID]time.Time{}}
-	a.tx.Space = space
+	var err error
+	if a.tx.Space, err = retain(space, spec.Tables, &a.tx); err != nil {
+		return nil, err
+	}
 	for _, t := range spec.AllTables() {
 		if t.Name != TimersTable && t.Name != LatestTable {
 			continue
