@@ -19,7 +19,8 @@ import (
 // say.
 type app struct {
 	*cli.App
-	flags globalFlags
+	flags  globalFlags
+	getenv func(string) string
 }
 
 type globalFlags struct {
@@ -32,7 +33,7 @@ type globalFlags struct {
 
 // Main runs projector with args and returns its exit code.
 func Main(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	a := &app{App: cli.New("projector", getenv, stdout, stderr)}
+	a := &app{App: cli.New("projector", getenv, stdout, stderr), getenv: getenv}
 	a.Refused = refused
 	return a.Run(ctx, a.root(), args)
 }

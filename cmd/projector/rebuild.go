@@ -75,6 +75,7 @@ type rebuilt struct {
 }
 
 func (a *app) rebuild(ctx context.Context, p *opened, f rebuildFlags) error {
+	a.useMemory(f.memory)
 	cluster, err := a.dial(ctx)
 	if err != nil {
 		return err

@@ -52,6 +52,7 @@ tookSeconds}. Exit code 0 only where it is proved.`,
 }
 
 func (a *app) verify(ctx context.Context, p *opened, version, examples int, memory int64) (*rebuild.Report, error) {
+	a.useMemory(memory)
 	v := p.active
 	if version != 0 {
 		var err error
