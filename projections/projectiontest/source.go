@@ -10,6 +10,7 @@ import (
 
 	"banyan/event"
 	"banyan/outbox"
+	"banyan/projections"
 )
 
 // Event is a business event as a test writes it down. What is left out is made
@@ -217,13 +218,24 @@ func (s *Source) Repeat(topic string, part, n int) {
 	}
 }
 
-// Late tells the record with a seq once more, however long ago it was: a
-// request of a stopped owner that lands now.
+// Late tells the record with a seq once more, however long ago it was: a request
+// of a stopped owner that lands now. In a `.latest` twin the relay, which sees
+// that, tells the key's last record behind it once more.
 func (s *Source) Late(topic string, part int, seq int64) {
-	for _, r := range s.records(topic, part) {
-		if n, _ := r.Seq(); n == seq {
-			s.out = append(s.out, sent{topic: topic, part: part, rec: r})
+	all := s.records(topic, part)
+	for _, r := range all {
+		if n, _ := r.Seq(); n != seq {
+			continue
+		}
+		s.out = append(s.out, sent{topic: topic, part: part, rec: r})
+		if !projections.IsLatest(topic) {
 			return
+		}
+		for i := len(all) - 1; ; i-- {
+			if string(all[i].Key) == string(r.Key) {
+				s.out = append(s.out, sent{topic: topic, part: part, rec: all[i]})
+				return
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package rebuild
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
@@ -22,7 +23,7 @@ type Config struct {
 	// Program is what the new version does with events.
 	Program projections.Program
 
-	// Owner is who does it, host and process, for people.
+	// Owner is who does it, for people; host and process where empty.
 	Owner string
 	// Park lets events that cannot be applied go into the parked chains of
 	// their keys, as the live runner does. Otherwise the first one ends the
@@ -67,6 +68,10 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Owner == "" {
+		host, _ := os.Hostname() // for people: without it, the process alone
+		c.Owner = fmt.Sprintf("%s, process %d", host, os.Getpid())
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package rebuild
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,9 @@ func MakePlan(ctx context.Context, cfg Config) (*Plan, error) {
 			return nil, err
 		}
 	}
+	slices.SortFunc(p.plan.Parts, func(a, b PlannedPart) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Part, b.Part))
+	})
 	p.disk()
 	if len(p.faults) > 0 {
 		return nil, &Refused{"rebuild " + spec.Name, p.faults}

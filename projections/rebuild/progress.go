@@ -2,7 +2,9 @@ package rebuild
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"banyan/internal/figures"
@@ -52,13 +54,15 @@ type meter struct {
 	began   time.Time
 	now     func() time.Time
 	samples []sample
-	moved   time.Time // when Done or Rows last grew
+	moved   time.Time            // when Done or Rows last grew
+	busy    func() time.Duration // processor time of this process
 	stalls  map[string]string
 }
 
 type sample struct {
-	at time.Time
-	n  int64
+	at   time.Time
+	n    int64
+	busy time.Duration
 }
 
 // rateOver is the time over which the rate is taken.
@@ -70,7 +74,7 @@ const quiet = 2 * time.Second
 func newMeter(projection string, version int, ceiling int64, now func() time.Time) *meter {
 	t := now()
 	return &meter{p: Progress{Projection: projection, Version: version, Phase: Planning, Ceiling: ceiling, ETA: -1},
-		began: t, now: now, moved: t, stalls: make(map[string]string)}
+		began: t, now: now, moved: t, busy: processorTime, stalls: make(map[string]string)}
 }
 
 // phase begins a phase.
@@ -119,7 +123,7 @@ func (m *meter) read() Progress {
 	if m.p.Phase != Folding && m.p.Phase != Planning {
 		n, total = m.p.Rows, m.p.RowsTotal
 	}
-	m.samples = append(m.samples, sample{now, n})
+	m.samples = append(m.samples, sample{now, n, m.busy()})
 	for len(m.samples) > 2 && now.Sub(m.samples[1].at) >= rateOver {
 		m.samples = m.samples[1:]
 	}
@@ -147,6 +151,10 @@ func (m *meter) reason(now time.Time) string {
 		}
 	}
 	if now.Sub(m.moved) < quiet {
+		first, last := m.samples[0], m.samples[len(m.samples)-1]
+		if over := last.at.Sub(first.at); m.p.Phase == Folding && over >= quiet && last.busy-first.busy > over*time.Duration(runtime.GOMAXPROCS(0))*8/10 {
+			return "decode-bound: all processors are busy reading events"
+		}
 		return ""
 	}
 	switch m.p.Phase {
@@ -179,4 +187,13 @@ func (p Progress) String() string {
 		s += "; " + p.Stalled
 	}
 	return s
+}
+
+// processorTime is what this process has taken of the processors.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

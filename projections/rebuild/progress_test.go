@@ -1,6 +1,7 @@
 package rebuild
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ func (c *clock) pass(d time.Duration) { c.at = c.at.Add(d) }
 func TestProgress(t *testing.T) {
 	c := &clock{time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	m := newMeter("balances", 2, 1000, c.now)
+	m.busy = func() time.Duration { return 0 }
 	if p := m.read(); p.ETA >= 0 || p.Rate != 0 || p.Stalled != "" || p.Phase != Planning {
 		t.Errorf("at first: %+v", p)
 	}
@@ -27,6 +29,13 @@ func TestProgress(t *testing.T) {
 	}
 	if p := m.read(); p.Rate != 100 || p.ETA != 6*time.Second || p.Done != 400 || p.Ceiling != 1000 || p.Elapsed != 4*time.Second {
 		t.Errorf("after 4 s: %+v", p)
+	}
+	// All processors are at it.
+	var busy time.Duration
+	m.busy = func() time.Duration { return busy }
+	busy = 4 * time.Second * time.Duration(runtime.GOMAXPROCS(0))
+	if p := m.read(); !strings.HasPrefix(p.Stalled, "decode-bound") {
+		t.Errorf("busy: %+v", p)
 	}
 	// It halts: the rate sinks, a reason appears, done never falls.
 	for range 9 {

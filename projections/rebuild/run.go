@@ -179,10 +179,22 @@ func (b *builder) build(ctx context.Context) error {
 		b.result.Spilled += disk
 	}
 	b.result.Events, b.result.Parts = h.applied(), h.parts()
+	b.count()
 	if err := b.load(ctx, func(tx pgx.Tx) error { return b.copy(ctx, tx, h) }, h.parked(), cutoffs); err != nil {
 		return err
 	}
 	return h.close()
+}
+
+// count says how much was read, and how much of it twice: seqs are dense, so what
+// lies up to a seq and is more than that are repeats.
+func (b *builder) count() {
+	b.result.Records = b.meter.read().Done
+	for i, p := range b.plan.Parts {
+		if part := b.result.Parts[i]; !projections.IsLatest(p.Topic) && part.PartID == p.PartID {
+			b.result.Repeats += max(0, part.Next-p.First-part.Seq)
+		}
+	}
 }
 
 func (b *builder) history() *history {
@@ -412,6 +424,7 @@ func (b *builder) replayBatches(ctx context.Context) error {
 	if b.result.Parts, err = replay.Stands(); err != nil {
 		return err
 	}
+	b.count()
 	return b.inTransaction(ctx, func(tx pgx.Tx) error {
 		b.enter(Indexing)
 		if err := b.exec(ctx, tx, state.IndexSQL(b.version.Schema, tables)); err != nil {

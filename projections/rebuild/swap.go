@@ -31,7 +31,8 @@ type SwapConfig struct {
 	// Program gives what a version does: for what readers may see of it, and to
 	// run it where nobody else does.
 	Program func(v control.Version) (projections.Program, error)
-	// Force swaps although readers lose tables or columns.
+	// Force swaps although readers lose tables or columns, or effects of parked
+	// events are lost.
 	Force bool
 	// MaxBehind is how far the new version may be behind the active one, by the
 	// source's clock, when both are asked to meet; 5 s where zero.
@@ -88,6 +89,14 @@ func exchange(ctx context.Context, cfg SwapConfig, doing string, states ...contr
 	views := service.Views(s.program[1].Spec())
 	done := &Swapped{Projection: cfg.Projection, From: s.from.Number, To: s.to.Number, Gone: gone}
 	err = s.meet(ctx, func(ctx context.Context, at control.Mark, since time.Time) error {
+		// Both stand still: what is parked now stays so until the swap.
+		owed, err := s.owed(ctx)
+		if err == nil && len(owed) > 0 {
+			err = s.refuse(owed...)
+		}
+		if err != nil {
+			return err
+		}
 		if err := s.store.Swap(ctx, cfg.Projection, s.from.Number, s.to.Number, at, views); err != nil {
 			return err
 		}
@@ -181,10 +190,45 @@ func (s *swapper) check(ctx context.Context) (gone []string, err error) {
 	if len(gone) > 0 && !s.cfg.Force {
 		faults = append(faults, Fault{"readers", "they lose " + strings.Join(gone, ", "), "give the new version these too, or force the swap when nobody reads them"})
 	}
+	owed, err := s.owed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	faults = append(faults, owed...)
 	if len(faults) > 0 {
 		return nil, s.refuse(faults...)
 	}
 	return gone, nil
+}
+
+// owed says which effects would never be sent: those of events that are parked in
+// the active version. It has not promised them, and the new one promises nothing
+// for what lies before the swap, as all that was applied there has had its effects.
+func (s *swapper) owed(ctx context.Context) ([]Fault, error) {
+	if s.cfg.Force {
+		return nil, nil
+	}
+	if s.program[0] == nil {
+		p, err := s.cfg.Program(s.from)
+		if err != nil {
+			return nil, nil // a program that is no longer understood must not keep readers on its rows
+		}
+		s.program[0] = p
+	}
+	if !s.program[0].Spec().Effects {
+		return nil, nil
+	}
+	chains, err := s.store.Chains(ctx, s.cfg.DB, s.cfg.Projection, s.from.Number)
+	if err != nil || len(chains) == 0 {
+		return nil, err
+	}
+	events := int64(0)
+	for _, c := range chains {
+		events += c.Events
+	}
+	return []Fault{{"effects", fmt.Sprintf("%d events of %d keys are parked in version %d, the first of %s/%s: what they would send is never sent once readers see version %d",
+		events, len(chains), s.from.Number, chains[0].Aggregate, chains[0].Key, s.to.Number),
+		"release or discard them first (projector parked), or force the swap"}}, nil
 }
 
 // lost compares what readers see now with what they would see.

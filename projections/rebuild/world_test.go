@@ -31,6 +31,7 @@ type world struct {
 	from  projections.Log
 	to    projectiontest.Producer
 	rng   *rand.Rand
+	made  *rebuild.Result // of the last rebuild
 	// programs by digest: what the definition of a version stands for.
 	programs map[string]projections.Program
 }
@@ -264,6 +265,7 @@ func (w *world) rebuild(p projections.Program) control.Version {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.made = res
 	v, err := w.store.Version(w.t.Context(), res.Projection, res.Version)
 	if err != nil || v.State != control.Following {
 		w.t.Fatalf("%+v, %v", v, err)
