@@ -302,7 +302,7 @@ nothing has changed.`,
 	}
 	fl := cmd.Flags()
 	fl.IntVar(&f.to, "to", 0, "the number of the version; 0: the newest, or the one before")
-	fl.BoolVar(&f.force, "force", false, "go on although readers lose tables or columns")
+	fl.BoolVar(&f.force, "force", false, "go on although readers lose tables or columns, or parked events their effects")
 	fl.DurationVar(&f.hold, "hold", 10*time.Second, "how long both versions may stand still at most")
 	fl.DurationVar(&f.behind, "max-behind", 5*time.Second, "how far the new version may be behind when they are asked to meet")
 	return cmd
