@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -212,6 +214,7 @@ type runner struct {
 	mu    sync.Mutex
 	log   bytes.Buffer
 	lines chan string
+	said  []string
 	ended chan struct{}
 }
 
@@ -274,9 +277,15 @@ func (r *runner) text() string {
 	return r.log.String()
 }
 
-// await waits for a stage: a line of stdout that begins with word.
+// await waits for a stage: a line of stdout that begins with word, in whatever
+// order they come.
 func (r *runner) await(word string) string {
 	r.h.t.Helper()
+	for _, line := range r.said {
+		if strings.HasPrefix(line, word) {
+			return line
+		}
+	}
 	limit := time.After(patience)
 	for {
 		select {
@@ -285,6 +294,7 @@ func (r *runner) await(word string) string {
 				<-r.ended
 				r.h.t.Fatalf("%s ended (exit %d) before it said %q:\n%s", r, r.cmd.ProcessState.ExitCode(), word, r.text())
 			}
+			r.said = append(r.said, line)
 			if strings.HasPrefix(line, word) {
 				return line
 			}
@@ -401,14 +411,15 @@ func (h *house) passed(projections ...string) {
 	}
 }
 
-// exact waits until the projections have passed all that the shop has told, and
-// wants exactly the rows that the shop's own books say. The shop must have
-// closed for that time.
+// exact waits until the projections have passed all that the shop has told, wants
+// exactly the rows that the shop's own books say, and the proof of projector
+// verify. The shop must have closed for that time.
 func (h *house) exact(projections ...string) {
 	h.t.Helper()
 	h.passed(projections...)
 	for _, p := range projections {
 		h.booked(p)
+		h.must(0, "verify", p)
 	}
 }
 
@@ -427,8 +438,7 @@ func (h *house) compare(projection string) {
 		h.t.Fatalf("the shop keeps no books for %s", projection)
 	}
 	for table, b := range all {
-		got := h.query(fmt.Sprintf(`SELECT concat_ws('|', %s) FROM %s.%s`, b.columns, projection, table))
-		slices.Sort(got)
+		got := sorted(h.query(fmt.Sprintf(`SELECT concat_ws('|', %s) FROM %s.%s`, b.columns, projection, table)))
 		if diff := cmp.Diff(b.rows, got); diff != "" {
 			h.t.Errorf("seed %d: %s.%s: %d rows, want %d; (-want +got):\n%.4000s", h.shop.seed, projection, table, len(got), len(b.rows), diff)
 		}
@@ -449,6 +459,31 @@ func (h *house) exactWhileOpen(projections ...string) {
 		h.must(0, "wait", p, token, "--for", patience.String())
 		h.compare(p)
 	}
+}
+
+func sorted(rows []string) []string {
+	slices.Sort(rows)
+	return rows
+}
+
+// fetch asks over HTTP and gives status, headers and body.
+func fetch(ctx context.Context, url string, headers ...string) (int, http.Header, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, nil, "", err
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil, "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return res.StatusCode, res.Header, string(body), err
 }
 
 // seed is BANYAN_SEED, or a new one; it is printed.

@@ -132,6 +132,8 @@ type hosted struct {
 	*opened
 	program *declared.Program
 	service *service.Service
+	// aggregates are the names of the aggregates, by topic.
+	aggregates sync.Map
 }
 
 func (a *app) run(ctx context.Context, f runFlags) error {
@@ -142,6 +144,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 	if len(files) == 0 {
 		return cli.BadInput("no projection: name a file with -f; projector init writes a first one")
 	}
+	a.useMemory(int64(len(files)) * rowsOfRun)
 	r := &running{app: a, flags: f}
 	if r.transport, err = f.smtp.transport(); err != nil {
 		return err

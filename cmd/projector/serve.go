@@ -119,7 +119,8 @@ func (h *hosted) resources(ctx context.Context) ([]readapi.Resource, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the columns of %s: %w", view.Sanitize(), err)
 		}
-		list = append(list, readapi.Resource{Path: e.Path, View: view, Table: table})
+		// The aggregate's name stands in the events alone: progress finds it.
+		list = append(list, readapi.Resource{Path: e.Path, View: view, Table: table, Aggregate: e.Topic})
 	}
 	return list, nil
 }
@@ -132,9 +133,46 @@ func (p progress) Passed(ctx context.Context) (control.Mark, error) {
 	return p.store.Passed(ctx, p.name)
 }
 
-// Wait implements readapi.Progress.
+// Wait implements readapi.Progress. The reference has a topic for an aggregate.
 func (p progress) Wait(ctx context.Context, m control.Mark, r event.Ref) error {
+	if r.Aggregate != "" {
+		aggregate, err := p.aggregate(ctx, r.Aggregate)
+		if err != nil {
+			return err
+		}
+		if r.Aggregate = aggregate; aggregate == "" {
+			r = event.Ref{} // no event of the topic was applied yet, so none is parked
+		}
+	}
 	return p.store.Wait(ctx, p.name, m, control.WaitFor{Ref: r})
+}
+
+// aggregate names the aggregate of a topic's events, "" as long as none was
+// applied.
+func (h *hosted) aggregate(ctx context.Context, topic string) (string, error) {
+	if name, ok := h.aggregates.Load(topic); ok {
+		return name.(string), nil
+	}
+	active, err := h.store.Active(ctx, h.name)
+	if err != nil {
+		return "", err
+	}
+	parts, err := h.store.Parts(ctx, h.pool, h.name, active.Number)
+	if err != nil {
+		return "", err
+	}
+	for _, part := range parts {
+		if part.Topic != topic || part.Anchor == "" {
+			continue
+		}
+		id, err := event.ParseID(part.Anchor)
+		if err != nil {
+			return "", fmt.Errorf("the event last applied of %s: %w", part.PartID, err)
+		}
+		h.aggregates.Store(topic, id.Aggregate)
+		return id.Aggregate, nil
+	}
+	return "", nil
 }
 
 // notReady says why /readyz does not say ready.
