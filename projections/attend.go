@@ -107,10 +107,10 @@ func (r *run) lookAtLeader(ctx context.Context) error {
 		return nil
 	}
 	now := r.opts.Now()
-	if r.leader != nil && now.Sub(r.looked) < tick/4 {
+	if r.leader != nil && now.Sub(r.asked) < tick/4 {
 		return nil
 	}
-	r.looked = now
+	r.asked = now
 	// First how far, then what fired: all that fired up to there is committed.
 	m, err := r.opts.Store.Passed(ctx, r.spec.Name)
 	if errors.Is(err, control.ErrNotFound) {

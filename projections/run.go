@@ -39,7 +39,8 @@ type run struct {
 
 	held    *control.Hold
 	leader  *control.Mark // what the active version has passed, where this one may not go ahead
-	looked  time.Time     // when leader was last asked for
+	asked   time.Time     // when leader was last asked for
+	looked  time.Time     // when the hold was last asked for
 	narrow  int           // size of batches while a poisoned event is searched; 0 for none
 	bad     map[place]error
 	wants   map[string][]state.Key

@@ -299,6 +299,29 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// Changes that never stop do not keep a watcher from looking around: each is
+// answered with the next one.
+func TestWatchLooksWhileChangesCome(t *testing.T) {
+	r := newRig(t)
+	looks, changes := 0, 0
+	for c, err := range r.Watch(r.ctx) {
+		must(t, err)
+		if c.Kind == Looked {
+			looks++
+		} else {
+			changes++
+		}
+		if looks == 2 {
+			break
+		}
+		if changes > 20_000 {
+			t.Fatal("20,000 changes, and it has not looked around")
+		}
+		must(t, notify(r.ctx, r.pool, EffectPromised, "shipping"))
+	}
+	t.Logf("%d changes between two looks", changes)
+}
+
 func TestLease(t *testing.T) {
 	r := newRig(t)
 	v, _ := r.shipping(1)

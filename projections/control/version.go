@@ -338,8 +338,8 @@ type ChangeKind string
 
 // Kinds of changes.
 const (
-	// Looked is no change: it is yielded first and about every second, so that a
-	// lost notification costs no more than that.
+	// Looked is no change: it is yielded first and about every second, however
+	// many changes there are, so that a lost notification costs no more than that.
 	Looked         ChangeKind = ""
 	VersionChanged ChangeKind = "version" // a version was made, changed or dropped
 	HoldChanged    ChangeKind = "hold"    // a hold was placed or cleared
@@ -370,8 +370,8 @@ func (s *Store) Watch(ctx context.Context) iter.Seq2[Change, error] {
 		if !yield(Change{}, nil) {
 			return
 		}
-		for {
-			wait, cancel := context.WithTimeout(ctx, time.Second)
+		for looked := time.Now(); ; {
+			wait, cancel := context.WithDeadline(ctx, looked.Add(time.Second))
 			n, err := conn.WaitForNotification(wait)
 			cancel()
 			var c Change
@@ -388,6 +388,9 @@ func (s *Store) Watch(ctx context.Context) iter.Seq2[Change, error] {
 			}
 			if !yield(c, nil) {
 				return
+			}
+			if c.Kind == Looked {
+				looked = time.Now()
 			}
 		}
 	}
