@@ -44,7 +44,7 @@ func TestBulkKeepsToItsBudget(t *testing.T) {
 		switch {
 		case dir != "" && (most > budget+2*chunkBytes || disk == 0):
 			t.Errorf("memory grew to %d bytes of %d, %d on disk", most, budget, disk)
-		case dir == "" && (most < 2*budget || most > 20*keys*200 || disk != 0):
+		case dir == "" && (most < 2*budget || most > 15<<20 || disk != 0):
 			t.Errorf("without a folder memory grew to %d bytes, %d on disk", most, disk)
 		}
 		n := 0

@@ -320,7 +320,7 @@ func TestExpire(t *testing.T) {
 	first := []Row{{"in the cache", "a", int64(1), hour(1)}, {"written anew", "b", int64(1), hour(1)}, {"exact", "c", int64(1), hour(2)}, {"never", "d", int64(1), nil}}
 	inBatch(t, live, conn, func(pgx.Tx) { put(t, live, "customers", first...) })
 	execute(t, conn, "INSERT INTO "+testSchema+".customers VALUES ('not in the cache', 'e', 1, to_timestamp(3600))")
-	inBatch(t, live, conn, func(pgx.Tx) {
+	inBatch(t, live, conn, func(tx pgx.Tx) {
 		put(t, live, "customers", Row{"written anew", "b", int64(2), hour(3)}, Row{"waiting", "f", int64(1), hour(1)})
 		n, err := live.Expire(t.Context(), "customers", hour(2).Add(999))
 		if err != nil || n != 3 {
@@ -329,6 +329,17 @@ func TestExpire(t *testing.T) {
 		if row := get(t, live, "customers", "waiting"); row != nil {
 			t.Errorf("a row that waited was not expired: %v", row)
 		}
+		// The row that the database had is gone, so it is not "unchanged".
+		live.Begin()
+		put(t, live, "customers", first[1])
+		if err := live.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var n2 int
+		if err := tx.QueryRow(t.Context(), "SELECT count(*) FROM "+testSchema+".customers WHERE id = 'written anew'").Scan(&n2); err != nil || n2 != 1 {
+			t.Errorf("put again after it expired: %d rows, %v", n2, err)
+		}
+		put(t, live, "customers", Row{"written anew", "b", int64(2), hour(3)})
 	})
 	put(t, bulk, "customers", first...)
 	put(t, bulk, "customers", Row{"not in the cache", "e", int64(1), hour(1)}, Row{"written anew", "b", int64(2), hour(3)}, Row{"waiting", "f", int64(1), hour(1)})

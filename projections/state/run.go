@@ -61,7 +61,7 @@ func (s *store) newRun(level, count int) (*runWriter, error) {
 		return nil, err
 	}
 	r := &run{f: f, level: level, filter: newFilter(count), number: -1}
-	return &runWriter{r: r, out: bufio.NewWriterSize(f, 1<<20), hash: s.hash}, nil
+	return &runWriter{r: r, out: bufio.NewWriterSize(f, readAhead), hash: s.hash}, nil
 }
 
 // add appends an entry; gone says that its row is deleted.

@@ -93,7 +93,29 @@ func storeGet(r *rapid.T, s *store, k []byte, want map[string][]byte) {
 	}
 }
 
+// checkBooks counts what the store says it has.
+func checkBooks(r *rapid.T, s *store) {
+	used, live := 0, 0
+	for _, sl := range s.slots {
+		if sl != 0 {
+			used++
+			live += s.at(sl).size()
+		}
+	}
+	inUse, written, dead := 0, 0, 0
+	for _, c := range s.chunks {
+		written, dead = written+len(c.b), dead+c.dead
+		if len(c.b) > 0 {
+			inUse += cap(c.b)
+		}
+	}
+	if s.used != used || s.dead != int64(dead) || written-dead != live || s.inUse != int64(inUse) {
+		r.Fatalf("the store says %d slots, %d bytes dead, %d in use; there are %d, %d, %d, and %d of %d written live", s.used, s.dead, s.inUse, used, dead, inUse, live, written)
+	}
+}
+
 func checkStore(r *rapid.T, s *store, want map[string][]byte, blind bool) {
+	checkBooks(r, s)
 	keys := slices.Sorted(maps.Keys(want))
 	var found []string
 	for table := range 2 {
