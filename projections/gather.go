@@ -175,7 +175,7 @@ func (o *order) pass(b *batch) {
 	for i, l := range o.lanes {
 		m := o.proven(l)
 		if en := l.head(); en != nil {
-			if w := o.marks.below(en.group); w != nil && markOf(w).Compare(m) > 0 {
+			if w := o.marks.below(frontOf(en)); w != nil && markOf(w).Compare(m) > 0 {
 				m = markOf(w)
 			}
 		}
@@ -190,6 +190,16 @@ func (o *order) pass(b *batch) {
 		}
 	}
 	o.marks.forget(b.mark)
+}
+
+// frontOf is the last mark that lies wholly before an event. One streamed lies
+// behind the mark at its own LSN; one of a snapshot belongs to it.
+func frontOf(en *entry) control.Mark {
+	g := en.group
+	if en.e.Position.Snapshot > 0 && g.LSN > 0 && group(en.e.Position).Compare(g) == 0 {
+		g.LSN--
+	}
+	return g
 }
 
 // stands reports whether a partition's next event is known and lies beyond.

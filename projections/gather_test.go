@@ -349,3 +349,36 @@ func TestMarksThatComeLate(t *testing.T) {
 		t.Errorf("the last mark is not found: %v", w)
 	}
 }
+
+// A mark at the LSN of a snapshot covers it: no partition has passed that mark
+// before the last event of the snapshot.
+func TestSnapshotIsPassedAsAWhole(t *testing.T) {
+	for _, aligned := range []bool{false, true} {
+		l := newLane(control.Part{PartID: control.PartID{Topic: "s.t0"}}, 0)
+		o := order{aligned: aligned, lanes: []*lane{l}}
+		at := control.Mark{Generation: 1, LSN: 500}
+		o.marks.add(&event.Watermark{Source: "s", Generation: 1, LSN: at.LSN, Seqs: map[string][]int64{"s.t0": {3}}})
+		var c chunk
+		for seq := int64(1); seq <= 4; seq++ {
+			e := &Event{Offset: seq - 1, Size: 1}
+			e.Seq, e.Position = seq, event.Position{Generation: 1, LSN: at.LSN, Snapshot: 1}
+			if seq == 4 { // the first transaction behind it
+				e.Position.Snapshot = 0
+			}
+			c.entries = append(c.entries, entry{e: e, next: seq})
+		}
+		l.in <- c
+		o.fill(1000)
+		var b batch
+		for n := 1; n <= 3; n++ {
+			o.gather(&b, 1, 1000)
+			if len(b.events) != 1 {
+				t.Fatalf("aligned %v: %d events, want one", aligned, len(b.events))
+			}
+			o.keep(&b)
+			if passed := l.done.passed.Compare(at) >= 0; passed != (n == 3) {
+				t.Errorf("aligned %v: after %d of 3 events of the snapshot it has passed %s", aligned, n, l.done.passed)
+			}
+		}
+	}
+}
