@@ -42,7 +42,7 @@ func (t *tour) life(ctx context.Context) error {
 	t.event = lines[0].ID
 	sortByTime(lines)
 	for _, e := range lines {
-		say(t.out, fmt.Sprintf("%s  %-16s  %-13s  %s", e.Data.OccurredAt.Format("2006-01-02 15:04"), e.Type, e.Topic, e.ID))
+		say(t.out, fmt.Sprintf("%s  %-16s  %-13s  %s", e.Data.OccurredAt.Format("_2 Jan 15:04"), e.Type, e.Topic, e.ID))
 	}
 	if last := lines[len(lines)-1]; last.Topic != "shop.returns" && last.Topic != "shop.orders" {
 		return fmt.Errorf("the life of order %d does not end with its return, but with %s", t.order, last.Type)
@@ -94,7 +94,12 @@ func (t *tour) prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	say(t.out, text)
+	// The account of every table is cdc status' to show: it is wider than a screen.
+	shown, account, _ := strings.Cut(text, "\n  table ")
+	if _, limits, ok := strings.Cut(account, "\n\n"); ok {
+		shown += "\n" + limits
+	}
+	say(t.out, shown)
 	if !strings.Contains(text, "proved") || strings.Contains(text, "unfinished") || strings.Contains(text, "differs") {
 		return &notProved{text}
 	}

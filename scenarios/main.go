@@ -1,11 +1,12 @@
-// Command scenarios tells the road from a REST monolith to business events, on
-// this machine, with real processes: a shop on Postgres, cdc beside it, a
-// broker, and at the end the proof that nothing is missing.
+// Command scenarios tells the road from a REST monolith to business events and
+// to services that live on them, on this machine, with real processes: a shop on
+// Postgres, cdc beside it, a broker, six read models that are kept, asked, made
+// anew and proved, and at the end the proof that nothing is missing.
 //
 //	go run ./scenarios
 //
-// It needs nothing but Go, takes less than a minute with a warm build cache,
-// and leaves nothing running and no file behind, unless --keep is given.
+// It needs nothing but Go, takes about a minute with a warm build cache, and
+// leaves nothing running and no file behind, unless --keep is given.
 package main
 
 import (
@@ -26,6 +27,14 @@ func main() {
 	stop()
 	os.Exit(code)
 }
+
+// ownDatabase is the way on from here.
+const ownDatabase = `
+Your own database:
+   cdc doctor --source postgres://...              what cdc would do to it
+   cdc init && cdc setup --apply && cdc run        its business events
+   projector init --topics ... && projector run    a service that lives on them
+`
 
 // run tells the story once. Exit codes: 0 all of it is true, 1 the proof does
 // not hold, 2 wrong flags, 3 something could not be built or started.
@@ -50,6 +59,7 @@ func run(ctx context.Context, args []string, out, errw io.Writer) int {
 	var no *notProved
 	switch {
 	case err == nil:
+		fmt.Fprint(out, ownDatabase)
 		fmt.Fprintf(out, "\nAll of it took %s, and nothing is left running.\n", time.Since(t.began).Round(100*time.Millisecond))
 		return 0
 	case errors.As(err, &no):

@@ -155,12 +155,39 @@ func (t *tour) command(ctx context.Context, program string, args []string, exits
 	return stdout.String(), nil
 }
 
-// say prints indented lines.
+// columns is how wide a terminal is at least.
+const columns = 80
+
+// say prints indented lines, and breaks those that are too long at a space.
 func say(w io.Writer, text string) {
+	const indent = "   "
 	for line := range strings.Lines(text) {
-		fmt.Fprint(w, "   ", line)
+		for _, part := range wrap(strings.TrimRight(line, "\n"), columns-len(indent)) {
+			fmt.Fprintln(w, strings.TrimRight(indent+part, " "))
+		}
 	}
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		fmt.Fprintln(w)
+}
+
+// wrap breaks a line at spaces; what follows is indented a little more. A word
+// that is too long stays whole.
+func wrap(line string, width int) []string {
+	margin := strings.Repeat(" ", len(line)-len(strings.TrimLeft(line, " "))+2)
+	var parts []string
+	for {
+		rest := []rune(line)
+		if len(rest) <= width {
+			return append(parts, line)
+		}
+		at := -1
+		for i := len(margin); i < len(rest) && (i <= width || at < 0); i++ {
+			if rest[i] == ' ' {
+				at = i
+			}
+		}
+		if at < 0 {
+			return append(parts, line)
+		}
+		parts = append(parts, string(rest[:at]))
+		line = margin + strings.TrimLeft(string(rest[at:]), " ")
 	}
 }

@@ -106,7 +106,7 @@ func (t *tour) proveServices(ctx context.Context) error {
 		for _, table := range v.Tables {
 			rows += table.Rows
 		}
-		say(t.out, fmt.Sprintf("%-9s  %-18s  %6d rows = the fold of %6d events  (%.1f s)", v.Verdict, v.Projection, rows, v.Events, v.TookSeconds))
+		say(t.out, fmt.Sprintf("%-9s  %-18s  %6d rows = the fold of %6d events, %.1f s", v.Verdict, v.Projection, rows, v.Events, v.TookSeconds))
 		if v.Verdict != "proved" {
 			return &notProved{text}
 		}

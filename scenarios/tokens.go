@@ -67,14 +67,14 @@ func (t *tour) readOwnWrite(ctx context.Context) error {
 	if got.Street != home.Street || got.Postcode != home.Postcode {
 		return fmt.Errorf("with token %s, shipping_addresses says customer %d lives in %s", token, customer, got.Street)
 	}
-	say(t.out, fmt.Sprintf("the shop      PUT %-25s 204  %s: %s", path, tokenHeader, token))
-	say(t.out, fmt.Sprintf("the shipping  GET %-25s 200  %s, %s", fmt.Sprintf("/customers/%d", customer), got.Street, got.City))
+	say(t.out, fmt.Sprintf("shop      PUT %-25s 204  %s: %s", path, tokenHeader, token))
+	say(t.out, fmt.Sprintf("shipping  GET %-25s 200  %s, %s", fmt.Sprintf("/customers/%d", customer), got.Street, got.City))
 	generation, _, _ := strings.Cut(token, ":")
 	var problem struct{ Passed string }
 	if _, _, err := ask(ctx, http.MethodGet, copied, map[string]string{tokenHeader: generation + ":FFFFFFF/0", "Banyan-Wait": "0s"}, nil, &problem, http.StatusServiceUnavailable); err != nil {
 		return err
 	}
-	say(t.out, fmt.Sprintf("              with a token of next year     503  behind: it stands at %s", problem.Passed))
+	say(t.out, fmt.Sprintf("          with a token of next year     503  behind: it stands at %s", problem.Passed))
 	say(t.out, fmt.Sprintf("another database knew the new address %s after the shop had answered", round(took)))
 	return nil
 }
@@ -106,7 +106,7 @@ func (t *tour) catchThief(ctx context.Context) error {
 		return err
 	}
 	caught, err := t.readAt(ctx, token, "card_attempts", `SELECT left(card, 12), attempts::text, declined::text,
-		to_char(window_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') FROM card_attempts.card_attempts_alerts ORDER BY window_start`)
+		to_char(window_start AT TIME ZONE 'UTC', 'DD Mon HH24:MI') FROM card_attempts.card_attempts_alerts ORDER BY window_start`)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (t *tour) catchThief(ctx context.Context) error {
 		return err
 	}
 	for _, c := range caught {
-		say(t.out, fmt.Sprintf("card %s... (its hash), from %s on: %s attempts, %s declined", c[0], c[3], c[1], c[2]))
+		say(t.out, fmt.Sprintf("card %s... (a hash), from %s on: %s attempts, %s declined", c[0], c[3], c[1], c[2]))
 	}
 	say(t.out, fmt.Sprintf("%d of %s cards stands out of %s attempts; nobody else is troubled", len(caught), all[0][0], all[0][1]))
 	truth, err := t.read(ctx, "shop", suspicious)

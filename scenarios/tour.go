@@ -154,7 +154,7 @@ func (t *tour) servers(ctx context.Context) error {
 		return fmt.Errorf("create the shop's database: %w", err)
 	}
 	t.source = t.database("shop")
-	say(t.out, fmt.Sprintf("Postgres %s; broker at %s (kfake: for one machine and for trying)", st.Postgres.Version, strings.Join(st.Broker.Addrs, ",")))
+	say(t.out, fmt.Sprintf("Postgres %s; broker at %s (kfake, for trying)", st.Postgres.Version, strings.Join(st.Broker.Addrs, ",")))
 	return nil
 }
 
@@ -196,7 +196,7 @@ func (t *tour) examine(ctx context.Context) error {
 	say(t.out, fmt.Sprintf("%s: %d tables, %d errors, %d warnings, %d remarks", r.Verdict, r.Tables, r.Errors, r.Warnings, r.Infos))
 	for _, f := range r.Findings {
 		if f.Severity != "info" {
-			say(t.out, fmt.Sprintf("%s: %s: %s", f.Severity, f.Object, f.Message))
+			say(t.out, fmt.Sprintf("%s: %s", f.Severity, f.Message))
 		}
 	}
 	if r.Verdict == "blocked" {

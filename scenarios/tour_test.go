@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // untouched checks that the story leaves no directory and no process behind.
@@ -44,12 +47,20 @@ func TestTour(t *testing.T) {
 		t.Fatalf("exit %d\n%s\n%s", code, &out, &errw)
 	}
 	text := out.String()
-	for _, want := range []string{"OrderPlaced", "OrderShipped", "ReturnAccepted", "rule ", "insert public.orders", "proved  shop at", "nothing is left running"} {
+	for _, want := range []string{"OrderPlaced", "OrderShipped", "ReturnAccepted", "rule ", "insert public.orders",
+		"six databases of their own", "7 Harbour Lane, Whitby", "503  behind: it stands at 1:", "1 of ", "0 of ", "readers see version 2", "no error, no step back",
+		"proved     card_attempts", "proved     customer_360", "proved     daily_sales", "proved     orders_view", "proved     shipping_addresses", "proved     stock_levels",
+		"proved  shop at", "nothing is left running"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the story does not say %q:\n%s", want, text)
 		}
 	}
-	for _, secret := range []string{"postgres:", "password"} {
+	for line := range strings.Lines(text) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > columns {
+			t.Errorf("a line is %d columns wide:\n%s", n, line)
+		}
+	}
+	for _, secret := range []string{"postgres://postgres", "@127.0.0.1", "password"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("the story shows %q:\n%s", secret, text)
 		}
@@ -71,17 +82,34 @@ func (s *stopper) Write(b []byte) (int, error) {
 }
 
 func TestInterruptedTourLeavesNothingRunning(t *testing.T) {
-	for _, at := range []string{"Start a Postgres", "over REST"} {
+	for _, at := range []string{"Start a Postgres", "over REST", "rebuild    version"} {
 		t.Run(at, func(t *testing.T) {
 			untouched(t)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			out := &stopper{at: at, stop: cancel}
 			var errw bytes.Buffer
-			if code := run(ctx, nil, out, &errw); code != 3 {
+			if code := run(ctx, []string{"--days", "1"}, out, &errw); code != 3 {
 				t.Errorf("exit %d, want 3 for a story that was not told to its end\n%s", code, out)
 			}
 			t.Logf("it says: %s", &errw)
 		})
+	}
+}
+
+func TestWrap(t *testing.T) {
+	for _, c := range []struct {
+		line string
+		want []string
+	}{
+		{"short", []string{"short"}},
+		{"  one two three four", []string{"  one two", "    three", "    four"}},
+		{"averylongword and more", []string{"averylongword", "  and more"}},
+		{"averylongword", []string{"averylongword"}},
+		{"exactly ten", []string{"exactly", "  ten"}},
+	} {
+		if diff := cmp.Diff(c.want, wrap(c.line, 10)); diff != "" {
+			t.Errorf("wrap %q (-want +got):\n%s", c.line, diff)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/csv"
@@ -10,9 +11,11 @@ import (
 	"maps"
 	"math/big"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -195,24 +198,51 @@ func (y *year) compare(o *oracle, token, when string) {
 	y.t.Logf("%s: %d of %d days differ; they were read %s after the question", when, len(differ), len(want), round(time.Since(began)))
 }
 
-// do runs a command of projector on the shop's projections.
+// do runs a command of projector on the shop's projections, and logs what it took.
 func (y *year) do(args ...string) string {
 	y.t.Helper()
 	began := time.Now()
-	text, err := y.command(y.t.Context(), y.projector, append(args, "-f", "projections"))
+	cmd := exec.CommandContext(y.t.Context(), y.projector, append(args, "-f", "projections")...)
+	cmd.Dir, cmd.Env = y.dir, y.env()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	text, err := cmd.Output()
 	if err != nil {
-		y.t.Fatal(err)
+		y.t.Fatalf("projector %s: %v\n%s\n%s", strings.Join(args, " "), err, text, &stderr)
 	}
-	y.t.Logf("projector %s, in %s:\n%s", strings.Join(args, " "), round(time.Since(began)), text)
-	return text
+	used := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	y.t.Logf("projector %s: %s, %s of processor, %d MB at most\n%s", strings.Join(args, " "), round(time.Since(began)),
+		round(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()), used.Maxrss>>10, text)
+	return string(text)
 }
 
-// prove verifies projections.
-func (y *year) prove(projections ...string) {
+// renew makes a projection anew from history and lets readers see it.
+func (y *year) renew(name string) {
 	y.t.Helper()
-	for _, name := range projections {
-		if text := y.do("verify", name); !strings.Contains(text, ": proved at ") {
-			y.t.Errorf("verify does not say that %s is proved", name)
+	y.do("rebuild", name, "--wait")
+	y.do("diff", name)
+	y.do("swap", name)
+}
+
+func (y *year) prove(name string) {
+	y.t.Helper()
+	if text := y.do("verify", name); !strings.Contains(text, ": proved at ") {
+		y.t.Errorf("verify does not say that %s is proved", name)
+	}
+}
+
+// live logs what the processes that worked all the time have taken.
+func (y *year) live() {
+	y.t.Helper()
+	for _, p := range y.running {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+		if err != nil {
+			continue // it was stopped
+		}
+		for line := range strings.Lines(string(status)) {
+			if most, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+				y.t.Logf("%s had %s of memory at most", p.name, strings.TrimSpace(most))
+			}
 		}
 	}
 }
@@ -226,8 +256,7 @@ func TestSalesOfASliceAreThoseOfTheFile(t *testing.T) {
 	y := openYear(t, "daily_sales")
 	token := y.sell(file)
 	y.compare(o, token, "live")
-	y.do("rebuild", "daily_sales", "--wait")
-	y.do("swap", "daily_sales")
+	y.renew("daily_sales")
 	y.compare(o, token, "rebuilt")
 	y.prove("daily_sales")
 }
