@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/mail"
 	"net/url"
 	"slices"
+	"strings"
 )
 
 // Kinds of effects.
@@ -63,8 +65,24 @@ func (c *Call) Validate() error {
 	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		errs = append(errs, fmt.Errorf("url: %q: want http://... or https://...", c.URL))
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		switch {
+		case name == "" || strings.ContainsFunc(name, notOfToken):
+			errs = append(errs, fmt.Errorf("headers: %q is no name of a header", name))
+		case strings.ContainsFunc(c.Headers[name], notOfValue):
+			errs = append(errs, fmt.Errorf("headers: %s: a line break or another control character is in its value", name))
+		}
+	}
 	return errors.Join(errs...)
 }
+
+// notOfToken and notOfValue say what may not stand in the name and the value of a
+// header (RFC 9110, 5.6.2 and 5.5).
+func notOfToken(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+}
+
+func notOfValue(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 // Check reports whether a payload can be sent at all: it is of a known kind and
 // says where to. A promise is checked before it is made, so that an address that

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
@@ -175,6 +177,20 @@ var plainClient = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
+// headerKey writes the identity of an effect as a header can hold it: keys of rows
+// may have any character.
+func headerKey(key string) string {
+	var b strings.Builder
+	for i := range len(key) {
+		if c := key[i]; c < ' ' || c >= 0x7f || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
 func (t *Transport) call(ctx context.Context, key string, c *Call) (Outcome, error) {
 	if err := c.Validate(); err != nil {
 		return Refused, err
@@ -193,14 +209,19 @@ func (t *Transport) call(ctx context.Context, key string, c *Call) (Outcome, err
 	if req.Header.Get("Content-Type") == "" && c.Body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	req.Header.Set("Idempotency-Key", key)
+	req.Header.Set("Idempotency-Key", headerKey(key))
+	// What a URL has behind its host may be a secret, and this is logged.
+	to := req.URL.Scheme + "://" + req.URL.Host
 	client := t.Client
 	if client == nil {
 		client = plainClient
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return Again, fmt.Errorf("call %s %s: %w", method, req.URL.Redacted(), err)
+		if u := (*url.Error)(nil); errors.As(err, &u) {
+			err = u.Err // without the URL
+		}
+		return Again, fmt.Errorf("call %s %s: %w", method, to, err)
 	}
 	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be used again
@@ -209,7 +230,7 @@ func (t *Transport) call(ctx context.Context, key string, c *Call) (Outcome, err
 		return Sent, nil
 	case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code == http.StatusConflict, code >= 500:
 		// 409 is what servers answer while the first attempt is still under way.
-		return Again, fmt.Errorf("call %s %s: %s", method, req.URL.Redacted(), res.Status)
+		return Again, fmt.Errorf("call %s %s: %s", method, to, res.Status)
 	}
-	return Refused, fmt.Errorf("call %s %s: %s", method, req.URL.Redacted(), res.Status)
+	return Refused, fmt.Errorf("call %s %s: %s", method, to, res.Status)
 }
