@@ -78,12 +78,11 @@ func streamsApp(t testing.TB) string {
 // streams is one application of Kafka Streams, with a state directory and a
 // group of its own.
 type streams struct {
-	g        *ground
-	topic    string
-	id       string // application.id, which is the group's
-	dir      string
-	settings map[string]string
-	client   *kafka.Client
+	g      *ground
+	topic  string
+	id     string // application.id, which is the group's
+	dir    string
+	client *kafka.Client
 }
 
 // newStreams writes the settings: those that have to be there, exactly once, and

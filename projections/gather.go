@@ -163,8 +163,8 @@ func (o *order) merge(b *batch, count, bytes int) {
 // proven is the mark that a partition has passed by its seq.
 func (o *order) proven(l *lane) control.Mark {
 	m := l.cur.passed
-	if w := o.marks.reached(l.id, l.cur.seq); w != nil && markOf(w).Compare(m) > 0 {
-		m = markOf(w)
+	if w := o.marks.reached(l.id, l.cur.seq); w != nil && control.MarkOf(w).Compare(m) > 0 {
+		m = control.MarkOf(w)
 	}
 	return m
 }
@@ -175,8 +175,8 @@ func (o *order) pass(b *batch) {
 	for i, l := range o.lanes {
 		m := o.proven(l)
 		if en := l.head(); en != nil {
-			if w := o.marks.below(frontOf(en)); w != nil && markOf(w).Compare(m) > 0 {
-				m = markOf(w)
+			if w := o.marks.below(frontOf(en)); w != nil && control.MarkOf(w).Compare(m) > 0 {
+				m = control.MarkOf(w)
 			}
 		}
 		if c := o.lowest(); c != nil && (m.Compare(c.at) > 0 || o.stands(l, c)) {

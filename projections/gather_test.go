@@ -206,7 +206,7 @@ func TestAlignedOrderIsAlwaysTheSame(t *testing.T) {
 			t.Fatalf("(-want +got):\n%s", d)
 		}
 		for _, l := range o.lanes {
-			if last := markOf(h.marks[len(h.marks)-1]); l.done.passed.Compare(last) != 0 {
+			if last := control.MarkOf(h.marks[len(h.marks)-1]); l.done.passed.Compare(last) != 0 {
 				t.Fatalf("%s has passed %v, want the last mark %v", l.id, l.done.passed, last)
 			}
 		}
@@ -244,7 +244,7 @@ func restart(o *order, s *source) *order {
 func TestHoldCutsExactly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t)
-		at := markOf(h.marks[rapid.IntRange(0, len(h.marks)-1).Draw(t, "hold")])
+		at := control.MarkOf(h.marks[rapid.IntRange(0, len(h.marks)-1).Draw(t, "hold")])
 		aligned := rapid.Bool().Draw(t, "aligned")
 		var want []string
 		for _, es := range h.events {

@@ -69,7 +69,7 @@ func (m *marks) latest() *event.Watermark {
 // one at the mark stays.
 func (m *marks) forget(passed control.Mark) {
 	n := 0
-	for n+1 < len(m.all) && markOf(m.all[n+1]).Compare(passed) <= 0 {
+	for n+1 < len(m.all) && control.MarkOf(m.all[n+1]).Compare(passed) <= 0 {
 		n++
 	}
 	if n > 0 {
@@ -95,7 +95,7 @@ func (m *marks) reached(id control.PartID, seq int64) *event.Watermark {
 // below gives the latest mark that an event at g lies beyond; nil for none.
 func (m *marks) below(g control.Mark) *event.Watermark {
 	i, _ := slices.BinarySearchFunc(m.all, g, func(w *event.Watermark, g control.Mark) int {
-		if markOf(w).Compare(g) <= 0 {
+		if control.MarkOf(w).Compare(g) <= 0 {
 			return -1
 		}
 		return 1
@@ -113,15 +113,6 @@ func seqIn(w *event.Watermark, id control.PartID) int64 {
 		return 0
 	}
 	return seqs[id.Part]
-}
-
-func markOf(w *event.Watermark) control.Mark {
-	return control.Mark{Generation: w.Generation, LSN: w.LSN, Time: w.Time}
-}
-
-// below reports whether the event at p is contained in what the mark tells.
-func below(p event.Position, m control.Mark) bool {
-	return p.Generation < m.Generation || p.Generation == m.Generation && p.LSN < m.LSN
 }
 
 // group is where a position stands among marks: all events of one transaction

@@ -189,8 +189,8 @@ func TestPanicParks(t *testing.T) {
 		apply := f.Apply
 		f.Apply = func(c *tally, e *projections.Event) (projections.Decision, error) {
 			if e.ID.Key == "bad" {
-				var m map[string]int
-				m["x"] = 1
+				var nobody *customerOf
+				return projections.Keep, errors.New(nobody.name)
 			}
 			return apply(c, e)
 		}
@@ -236,3 +236,6 @@ func TestUpcasters(t *testing.T) {
 		t.Errorf("chains: %+v, %v", chains, err)
 	}
 }
+
+// customerOf is there to be nil.
+type customerOf struct{ name string }

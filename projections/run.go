@@ -267,9 +267,9 @@ func (r *run) gather() *batch {
 		r.order.marks.add(w)
 	}
 	if w := r.order.marks.latest(); w != nil {
-		r.stats.update(func(s *Stats) { s.Mark = markOf(w) })
+		r.stats.update(func(s *Stats) { s.Mark = control.MarkOf(w) })
 		if r.target == nil && r.caught {
-			m := markOf(w)
+			m := control.MarkOf(w)
 			r.target = &m
 		}
 	}

@@ -123,7 +123,6 @@ type running struct {
 	transport *effects.Transport
 	cluster   *bus.Cluster
 
-	mu       sync.Mutex
 	services []*hosted
 }
 

@@ -168,9 +168,9 @@ func (c *column) keyPart(b []byte, last bool) (v any, rest []byte, ok bool) {
 	width := 8
 	switch c.kind {
 	case kindText, kindVarchar:
-		end := len(b)
 		if !last {
-			if end = bytes.IndexByte(b, 0); end < 0 {
+			end := bytes.IndexByte(b, 0)
+			if end < 0 {
 				return nil, nil, false
 			}
 			return string(b[:end]), b[end+1:], textFault(string(b[:end])) == ""

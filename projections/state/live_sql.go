@@ -16,7 +16,7 @@ import (
 // planned once for each connection.
 type statements struct {
 	read, upsert, remove string
-	table, retain        string
+	table                string
 }
 
 // flushRows bounds the rows of one statement, so that no message grows without

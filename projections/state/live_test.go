@@ -102,8 +102,10 @@ func TestLiveReadsAndWritesLittle(t *testing.T) {
 	})
 	expect("a put of what is there", 1, 0, 0, 0, 1)
 	inBatch(t, live, conn, func(pgx.Tx) {
-		if get(t, live, "customers", "3") != nil || get(t, live, "customers", "3") != nil {
-			t.Error("customer 3 exists")
+		for range 2 { // the second time from the cache
+			if get(t, live, "customers", "3") != nil {
+				t.Error("customer 3 exists")
+			}
 		}
 	})
 	expect("a row that is not there", 1, 1, 0, 0, 0)
