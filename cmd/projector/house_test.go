@@ -327,15 +327,17 @@ func (r *runner) signal(s syscall.Signal) {
 // end waits for the process and returns its exit code, -1 after a signal.
 func (r *runner) end() int {
 	r.h.t.Helper()
-	go func() {
-		for range r.lines { // nobody waits for a stage any more
+	limit := time.After(patience)
+	for open := true; open; {
+		var line string
+		select {
+		case line, open = <-r.lines:
+			r.said = append(r.said, line)
+		case <-limit:
+			r.h.t.Fatalf("%s does not end:\n%s", r, r.text())
 		}
-	}()
-	select {
-	case <-r.ended:
-	case <-time.After(patience):
-		r.h.t.Fatalf("%s does not end:\n%s", r, r.text())
 	}
+	<-r.ended
 	return r.cmd.ProcessState.ExitCode()
 }
 
@@ -421,6 +423,19 @@ func (h *house) exact(projections ...string) {
 		h.booked(p)
 		h.must(0, "verify", p)
 	}
+}
+
+// exactNow is exact where nobody runs the projection: a job does it.
+func (h *house) exactNow(projections ...string) {
+	h.t.Helper()
+	h.shop.settle()
+	h.must(0, "run", "--until-caught-up")
+	h.exact(projections...)
+}
+
+// decodeLoosely reads JSON with more in it than v has a place for.
+func decodeLoosely(text string, v any) error {
+	return json.Unmarshal([]byte(text), v)
 }
 
 // booked compares the rows that readers see with the shop's books.

@@ -69,6 +69,9 @@ func (s *shop) register(to int) {
 	defer s.mu.Unlock()
 	for id := len(s.customers) + 1; id <= to; id++ {
 		c := &customer{id: id, name: fmt.Sprintf("customer %d", id), country: countries[id%len(countries)]}
+		for len(c.name) < s.fat {
+			c.name += fmt.Sprintf(" %x", s.rng.Uint64())
+		}
 		s.customers[id] = c
 		if err := s.commit(*s.customerEvent(c, "CustomerRegistered", map[string]bool{})); err != nil {
 			s.t.Fatal(err)

@@ -51,7 +51,7 @@ where something stands in the way.`,
 	}
 	cli.Profiled(cmd)
 	fl := cmd.Flags()
-	fl.BoolVar(&f.wait, "wait", false, "wait until the new version has caught up with the topics, by a projector that runs")
+	fl.BoolVar(&f.wait, "wait", false, "wait until the new version, followed by a projector that runs, has all that lies in the topics when it is made")
 	fl.DurationVar(&f.patience, "for", 10*time.Minute, "how long to --wait")
 	fl.BoolVar(&f.park, "park", false, "park the keys of events that cannot be applied")
 	fl.BoolVar(&f.planOnly, "plan", false, "say what would be read, and what stands in the way, and change nothing")
@@ -205,6 +205,8 @@ func (a *app) waitForHead(ctx context.Context, p *opened, cluster *bus.Cluster, 
 	defer meter.End()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	// The ends of this moment: a topic that grows has no other.
+	ends := map[control.PartID]int64{}
 	for {
 		parts, err := p.store.Parts(ctx, p.pool, p.name, version)
 		if err != nil {
@@ -212,9 +214,12 @@ func (a *app) waitForHead(ctx context.Context, p *opened, cluster *bus.Cluster, 
 		}
 		var behind int64
 		for _, part := range parts {
-			_, end, err := cluster.Ends(ctx, part.Topic, part.Part)
-			if err != nil {
-				return err
+			end, known := ends[part.PartID]
+			if !known {
+				if _, end, err = cluster.Ends(ctx, part.Topic, part.Part); err != nil {
+					return err
+				}
+				ends[part.PartID] = end
 			}
 			behind += max(0, end-part.Next)
 		}

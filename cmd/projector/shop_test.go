@@ -142,6 +142,8 @@ type shop struct {
 	told      int
 	// mangle, where set, may change an event before it is told.
 	mangle func(*projectiontest.Event)
+	// fat is how much longer than usual the customers' names are.
+	fat int
 	// faults of the relay: how many rounds in 100 repeat something.
 	repeats int
 }

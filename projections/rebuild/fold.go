@@ -2,6 +2,7 @@ package rebuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -84,6 +85,9 @@ func (f *fold) take(e *projections.Event) error {
 		f.seen(e)
 	}
 	if err := f.applier.Apply(e); err != nil {
+		if disk, ok := errors.AsType[*state.DiskError](err); ok {
+			return disk
+		}
 		if f.park == nil {
 			return &projections.PoisonError{Event: e, Err: err}
 		}
@@ -186,6 +190,9 @@ func (p *parkedPast) apply(f *fold, queue control.PartID, due func(*release) boo
 			f.seen(r.e)
 		}
 		if err := f.applier.Apply(r.e); err != nil {
+			if disk, ok := errors.AsType[*state.DiskError](err); ok {
+				return disk
+			}
 			return &projections.PoisonError{Event: r.e, Err: err}
 		}
 		f.applied++

@@ -46,6 +46,16 @@ type Entry struct {
 	Row Row
 }
 
+// DiskError says that rows could not be spilled, or read back. The Bulk is of no
+// more use; the event that was about to be applied is not to blame.
+type DiskError struct{ err error }
+
+// Error names the directory.
+func (e *DiskError) Error() string { return e.err.Error() }
+
+// Unwrap gives what the operating system said.
+func (e *DiskError) Unwrap() error { return e.err }
+
 // leastMemory is what a Bulk works well with.
 const leastMemory = 4 << 20
 

@@ -184,7 +184,7 @@ func (s *store) walk(table int) (*merged, error) {
 func (s *store) spill() error {
 	size := s.inUse
 	if err := s.writeRun(); err != nil {
-		s.failed = fmt.Errorf("spill %d MiB of rows to %s: %w", size>>20, s.dir, err)
+		s.failed = &DiskError{fmt.Errorf("spill %d MiB of rows to %s: %w", size>>20, s.dir, err)}
 		return s.failed
 	}
 	for n := 1; n < len(s.chunks); n++ {
@@ -196,7 +196,7 @@ func (s *store) spill() error {
 	clear(s.slots)
 	for len(s.runs) >= fanIn && s.runs[len(s.runs)-fanIn].level == s.runs[len(s.runs)-1].level {
 		if err := s.mergeRuns(len(s.runs) - fanIn); err != nil {
-			s.failed = fmt.Errorf("merge spilled rows in %s: %w", s.dir, err)
+			s.failed = &DiskError{fmt.Errorf("merge spilled rows in %s: %w", s.dir, err)}
 			return s.failed
 		}
 	}

@@ -148,8 +148,8 @@ func (s *store) getFromRuns(key []byte, hash uint64) ([]byte, error) {
 	for _, r := range slices.Backward(s.runs) {
 		value, found, err := r.get(key, hash)
 		if err != nil {
-			s.failed = err
-			return nil, err
+			s.failed = &DiskError{err}
+			return nil, s.failed
 		}
 		if found {
 			if value != nil {
