@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -264,7 +265,7 @@ func TestKilledSwap(t *testing.T) {
 				t.Fatal("the child has ended by itself")
 			}
 		}
-		<-time.After(time.Duration(w.rng.IntN(60)) * time.Millisecond)
+		<-time.After(rand.N(60 * time.Millisecond)) // the load has the seeded numbers
 		cmd.Process.Kill()
 		cmd.Wait()
 		w.eventually("the server has noticed", func() bool {
