@@ -264,13 +264,14 @@ func (s *Store) Dismiss(ctx context.Context, projection, reason string, ids ...i
 // others sent before it only the payload goes. It gives the number removed.
 func (s *Store) PruneEffects(ctx context.Context, projection string, before time.Time) (removed int64, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		// A parked event lies behind the mark and has promised nothing yet; an
-		// effect that was sent belongs to none that is still parked.
+		// What one version has sent for, another that is kept may have parked still:
+		// it would promise it again when it is gone back to and the chain released.
 		tag, err := tx.Exec(ctx, `DELETE FROM banyan.effect e WHERE e.projection = $1 AND e.state = 'sent' AND e.sent_at < $2
 			AND (e.generation, e.lsn) < (SELECT p.passed_generation, p.passed_lsn FROM banyan.part p
 				JOIN banyan.version v ON v.projection = p.projection AND v.number = p.version
 				WHERE p.projection = $1 AND v.state IN ('active', 'kept', 'following')
-				ORDER BY p.passed_generation, p.passed_lsn LIMIT 1)`, projection, before)
+				ORDER BY p.passed_generation, p.passed_lsn LIMIT 1)
+			AND NOT EXISTS (SELECT FROM banyan.parked k WHERE k.projection = e.projection AND k.event = e.source)`, projection, before)
 		if err != nil {
 			return err
 		}
