@@ -33,6 +33,7 @@ func ask(ctx context.Context, method, url string, header map[string]string, body
 	if err != nil {
 		return 0, nil, err
 	}
+	req.Close = true // a server that is stopped waits for connections that nobody uses
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
