@@ -201,7 +201,7 @@ func (a *Applier) fireOne(t Timer, at control.Mark) error {
 		a.space.Undo()
 		return err
 	}
-	a.promise("timer:"+t.Name+"/"+t.Key+"@"+t.At.UTC().Format(time.RFC3339Nano), positionOf(at))
+	a.promise("timer:"+t.Name+"/"+t.Key+"@"+t.At.UTC().Format(time.RFC3339Nano), positionOf(at), control.PartID{})
 	return nil
 }
 
@@ -232,7 +232,7 @@ func (a *Applier) Apply(e *Event) error {
 		return err
 	}
 	if len(a.tx.effects) > 0 {
-		a.promise(e.ID.String(), e.Position)
+		a.promise(e.ID.String(), e.Position, control.PartID{Topic: e.Topic, Part: e.Partition})
 	}
 	return nil
 }
@@ -347,7 +347,7 @@ func (a *Applier) setTimers() error {
 
 // promise turns the effects of one call into entries of the ledger: they are told
 // apart by their name and by how many of that name came before.
-func (a *Applier) promise(source string, at event.Position) {
+func (a *Applier) promise(source string, at event.Position, part control.PartID) {
 	for i, e := range a.tx.effects {
 		n := 0
 		for _, before := range a.tx.effects[:i] {
@@ -356,7 +356,7 @@ func (a *Applier) promise(source string, at event.Position) {
 			}
 		}
 		a.effects = append(a.effects, Promise{
-			Effect: control.Effect{Source: source, Name: e.Name, N: n, Kind: e.Kind, Payload: e.Payload, Position: at}, FromStart: e.FromStart,
+			Effect: control.Effect{Source: source, Name: e.Name, N: n, Kind: e.Kind, Payload: e.Payload, Position: at}, FromStart: e.FromStart, Part: part,
 		})
 	}
 }
@@ -364,7 +364,8 @@ func (a *Applier) promise(source string, at event.Position) {
 // Promise is an effect that a Program has asked for.
 type Promise struct {
 	control.Effect
-	FromStart bool // see Effect.FromStart
+	FromStart bool           // see Effect.FromStart
+	Part      control.PartID // where the event lies; zero for a timer
 }
 
 // Effects gives what was promised since the last call, and Firings what fired

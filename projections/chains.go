@@ -255,5 +255,5 @@ func (r *run) applyChain(ctx context.Context, tx pgx.Tx, chain []control.ParkedE
 	if err := r.space.Flush(ctx); err != nil {
 		return fmt.Errorf("write the rows: %w", err)
 	}
-	return r.promise(ctx, tx)
+	return r.promise(ctx, tx, false)
 }

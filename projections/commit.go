@@ -90,7 +90,7 @@ func (r *run) work(ctx context.Context, tx pgx.Tx, b *batch) error {
 			return err
 		}
 	}
-	if err := r.promise(ctx, tx); err != nil {
+	if err := r.promise(ctx, tx, true); err != nil {
 		return err
 	}
 	if w := r.order.marks.parked; w != nil && control.MarkOf(w).Compare(b.mark) <= 0 {
@@ -204,8 +204,9 @@ func (r *run) prefetch(ctx context.Context, b *batch) error {
 
 // promise writes down what timers and effects have come of the batch. The version
 // that readers see is the only one that may; whether it still is this one cannot
-// change before the batch ends, because a swap needs the fence's locks.
-func (r *run) promise(ctx context.Context, tx pgx.Tx) error {
+// change before the batch ends, because a swap needs the fence's locks. flowing
+// says that the events come right from their partitions, not out of a chain.
+func (r *run) promise(ctx context.Context, tx pgx.Tx, flowing bool) error {
 	effects, firings := r.applier.Effects(), r.applier.Firings()
 	if len(effects) == 0 && len(firings) == 0 {
 		return nil
@@ -233,7 +234,7 @@ func (r *run) promise(ctx context.Context, tx pgx.Tx) error {
 	for _, e := range effects {
 		// A later version was not the one that readers saw at what lies before its
 		// Since; only the first can have met it as the one that promises.
-		if !v.Since.Covers(e.Position) || e.FromStart && v.Number == 1 {
+		if !v.Since.Covers(e.Position) || flowing && r.isBehind(e.Part, v.Since) || e.FromStart && v.Number == 1 {
 			e.Projection = r.spec.Name
 			kept = append(kept, e.Effect)
 		}
@@ -243,6 +244,14 @@ func (r *run) promise(ctx context.Context, tx pgx.Tx) error {
 	}
 	_, err = r.opts.Store.Promise(ctx, tx, kept)
 	return err
+}
+
+// isBehind reports whether a partition had passed a mark before this batch. What
+// flows out of it now was told after the mark, whatever its position: the source
+// itself may have held it back and released it since.
+func (r *run) isBehind(id control.PartID, m control.Mark) bool {
+	l := r.laneOf(id)
+	return l != nil && m.Generation > 0 && l.done.passed.Compare(m) >= 0
 }
 
 // errRoleChanged says that a swap came in between: the batch is to be done again,

@@ -3,6 +3,8 @@ package projections_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -105,4 +107,56 @@ func TestDatabaseThatStepsBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An event that the source itself had held back has an old position when it is
+// told at last. Its effects are sent: no version has had it before.
+func TestEffectsOfWhatTheSourceReleases(t *testing.T) {
+	h := newHouse(t)
+	p := &mailing{counting(t)}
+	v := h.install(p)
+	h.order("a", 1)
+	h.publish()
+	h.catchUp(p, v)
+	at, err := h.store.Passed(t.Context(), "counts")
+	if err != nil || at.Generation == 0 {
+		t.Fatal(at, err)
+	}
+	// As a swap at this mark does.
+	if err := h.store.SetSince(t.Context(), h.pool, "counts", 1, at); err != nil {
+		t.Fatal(err)
+	}
+	h.order("a", 2)
+	now := h.src.LSN
+	h.src.LSN = 0x800000
+	h.order("held", 3)
+	h.src.LSN = now
+	h.publish()
+	h.catchUp(p, v)
+	promised, err := h.store.Effects(t.Context(), "counts", control.EffectFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range promised {
+		got = append(got, string(e.Payload))
+	}
+	slices.Sort(got)
+	if want := []string{`"a"`, `"a"`, `"held"`}; !slices.Equal(got, want) {
+		t.Errorf("promised for %v, want %v", got, want)
+	}
+}
+
+// mailing promises a mail for each event.
+type mailing struct{ projections.Program }
+
+func (m *mailing) Spec() projections.Spec {
+	s := m.Program.Spec()
+	s.Effects = true
+	return s
+}
+
+func (m *mailing) Apply(tx *projections.Tx, e *projections.Event) error {
+	tx.Effect(projections.Effect{Name: "seen", Kind: "mail", Payload: fmt.Appendf(nil, "%q", e.ID.Key)})
+	return m.Program.Apply(tx, e)
 }
