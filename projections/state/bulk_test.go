@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"banyan/internal/embedded"
 	"banyan/internal/pgtest"
 )
 
@@ -175,7 +178,15 @@ func TestServerDies(t *testing.T) {
 	}
 	live.Open(t.Context(), tx.Conn())
 	put(t, live, "customers", Row{"1", "Ada", int64(2), nil})
+	backend := int(conn.PgConn().PID())
 	server.Kill(t)
+	// A backend outlives its postmaster until it looks, and may answer meanwhile.
+	if err := syscall.Kill(backend, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Fatal(err)
+	}
+	if !embedded.WaitGone(backend, time.Minute) {
+		t.Fatalf("backend %d does not end", backend)
+	}
 	if err := live.Flush(t.Context()); err == nil || !strings.Contains(err.Error(), "write rows of table customers") {
 		t.Errorf("a flush to a dead server: %v", err)
 	}
