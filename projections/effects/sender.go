@@ -120,16 +120,37 @@ func (s *Sender) round(ctx context.Context, lease *control.Lease) (int, error) {
 	if err := s.settleDead(ctx); err != nil {
 		return 0, err
 	}
-	entries, err := s.Store.Claim(ctx, s.Projection, lease, claimed)
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	// A claim whose answer is not waited for would be in doubt.
+	take, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	entries, err := s.Store.Claim(take, s.Projection, lease, claimed)
+	cancel()
 	if err != nil {
 		return 0, fmt.Errorf("take effects to send: %w", err)
 	}
 	for i := range entries {
 		if err := s.send(ctx, lease, &entries[i]); err != nil {
-			return i, err
+			return i, errors.Join(err, s.giveBack(ctx, lease, entries[i+1:]))
 		}
 	}
 	return len(entries), nil
+}
+
+// giveBack makes effects that were claimed and not begun due at once, for whoever
+// comes next.
+func (s *Sender) giveBack(ctx context.Context, lease *control.Lease, entries []control.Entry) error {
+	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	for i := range entries {
+		if err := s.note(finish, func() error {
+			return s.Store.MarkFailed(finish, lease, entries[i].ID, errors.New("the sender was told to stop"), s.Now())
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settleDead looks at what a sender was about when it died. A call goes out again
@@ -161,10 +182,7 @@ func (s *Sender) send(ctx context.Context, lease *control.Lease, e *control.Entr
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), 60*time.Second)
 	defer cancel()
 	if ctx.Err() != nil {
-		// Claimed and not begun: it is due at once, for whoever comes next.
-		return errors.Join(ctx.Err(), s.note(finish, func() error {
-			return s.Store.MarkFailed(finish, lease, e.ID, errors.New("the sender was told to stop"), s.Now())
-		}))
+		return errors.Join(ctx.Err(), s.giveBack(ctx, lease, []control.Entry{*e}))
 	}
 	outcome, cause := s.Transport.Send(finish, e.Key(), e.Kind, e.Payload)
 	log := s.Log.With("effect", e.Key(), "kind", e.Kind, "attempt", e.Attempts)

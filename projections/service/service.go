@@ -71,7 +71,7 @@ func (s *Service) Run(ctx context.Context) error {
 	all, stop := context.WithCancel(within)
 	defer stop()
 	wake := make(chan struct{}, 1)
-	if s.Transport != nil {
+	if s.Transport != nil && !s.UntilCaughtUp {
 		g.Go(func() error { return s.patiently(all, func() error { return s.sender(wake).Run(all) }) })
 	}
 	g.Go(func() error {
@@ -122,11 +122,7 @@ func (s *Service) follow(ctx context.Context, wake chan<- struct{}) error {
 				workers[v.Number] = &followed{stop, v.State}
 				g.Go(func() error {
 					defer stop()
-					err := s.work(ctx, v)
-					if within.Err() == nil && (ctx.Err() != nil || s.retired(within, v)) {
-						return nil
-					}
-					return err
+					return s.keep(ctx, within, v)
 				})
 			case !wanted && w != nil:
 				w.stop()
@@ -196,6 +192,36 @@ func (s *Service) patiently(ctx context.Context, do func() error) error {
 
 // again is after how long what has failed for the moment is tried once more.
 const again = 200 * time.Millisecond
+
+// againAfter is how long a version that readers do not see is left alone after it
+// has failed.
+const againAfter = 10 * time.Second
+
+// keep works on a version until its own context ends or it is retired. Where
+// readers see it, a failure ends the service. A version that is only followed, for
+// a swap or a rollback, must not take the live one down: its failure is told, and
+// it is tried again.
+func (s *Service) keep(ctx, service context.Context, v control.Version) error {
+	for {
+		err := s.work(ctx, v)
+		if err == nil || service.Err() != nil {
+			return err
+		}
+		if ctx.Err() != nil || s.retired(service, v) {
+			return nil
+		}
+		now, askErr := s.Store.Version(service, s.Projection, v.Number)
+		if askErr != nil || now.State == control.Active || s.UntilCaughtUp {
+			return err
+		}
+		s.Logger.Error("a version that readers do not see has failed; it is tried again, the live one goes on", "projection", s.Projection, "version", v.Number, "state", now.State, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(againAfter):
+		}
+		v = now
+	}
+}
 
 // retired reports whether a version was given up: then whatever its worker ended
 // with, down to tables that are no longer there, is no failure.
