@@ -266,3 +266,37 @@ func TestInstallRefusesWhatHasNoHistory(t *testing.T) {
 	}
 	t.Log(err)
 }
+
+// A version that is only followed and that this program cannot run must not take
+// the one down that readers see.
+func TestLiveVersionOutlivesOneThatFails(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	known := map[string]projections.Program{"1": must[projections.Program](t)(visiting("1", 1))}
+	h.tell(30)
+	if _, _, err := service.Install(t.Context(), h.store, h.cluster, known["1"], control.Mark{}); err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan struct{}, 100)
+	live := h.service(known)
+	program := live.Program
+	live.Program = func(v control.Version) (projections.Program, error) {
+		if v.Number == 2 {
+			asked <- struct{}{}
+		}
+		return program(v)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- live.Run(ctx) }()
+	h.sees(1)
+	cfg := rebuild.Config{DB: h.pool, Log: h.cluster, Program: must[projections.Program](t)(visiting("2", 10)), Dir: t.TempDir()}
+	must[*rebuild.Result](t)(rebuild.Run(t.Context(), cfg, must[*rebuild.Plan](t)(rebuild.MakePlan(t.Context(), cfg))))
+	<-asked // it has met the version that it cannot run
+	h.tell(30)
+	h.sees(1)
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the service ended: %v", err)
+	}
+}

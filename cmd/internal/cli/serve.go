@@ -50,7 +50,7 @@ func Serve(ctx context.Context, listen string, h http.Handler, listening func(ur
 	if err := listening(url); err != nil {
 		return errors.Join(err, ln.Close())
 	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, BaseContext: func(net.Listener) context.Context { return ctx }}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 	select {
