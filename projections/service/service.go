@@ -204,8 +204,11 @@ const againAfter = 10 * time.Second
 func (s *Service) keep(ctx, service context.Context, v control.Version) error {
 	for {
 		err := s.work(ctx, v)
-		if err == nil || service.Err() != nil {
-			return err
+		if err == nil {
+			return nil
+		}
+		if service.Err() != nil {
+			return context.Cause(service) // it ends for another reason, or was told to
 		}
 		if ctx.Err() != nil || s.retired(service, v) {
 			return nil
