@@ -144,7 +144,7 @@ func (r *run) requests(ctx context.Context) error {
 		if err == nil {
 			r.chains.drop(chainKey{q.PartID, q.Ref})
 			r.chains.tell(&r.stats)
-			r.opts.Logger.Info("parked chain "+string(q.Kind)+"d", "key", q.Aggregate+"/"+q.Key, "events", n)
+			r.opts.Logger.Info("a parked chain is settled", "by", q.Kind, "key", q.Aggregate+"/"+q.Key, "events", n)
 			continue
 		}
 		if again := ctx.Err() != nil || passing(err) || fatal(err); again {

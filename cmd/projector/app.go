@@ -13,6 +13,7 @@ import (
 	"banyan/projections"
 	"banyan/projections/control"
 	"banyan/projections/rebuild"
+	"banyan/projections/state"
 )
 
 // app is one invocation of projector, and what the flags that every command has
@@ -79,7 +80,7 @@ Exit codes: 0 done and good; 1 the answer is no (behind, differs, parked);
 // refused reports whether going on would need a decision of a person.
 func refused(err error) bool {
 	for _, is := range []func(error) bool{
-		cli.Is[*projections.Fault], cli.Is[*projections.PoisonError],
+		cli.Is[*projections.Fault], cli.Is[*projections.PoisonError], cli.Is[state.Faults],
 		cli.Is[*control.DigestError], cli.Is[*control.SchemaError], cli.Is[*control.StateError], cli.Is[*control.DependentsError], cli.Is[*control.NotReachedError],
 		cli.Is[*control.BehindError], cli.Is[*control.ParkedError],
 		cli.Is[*rebuild.Refused], cli.Is[*bus.PartitionsChanged],

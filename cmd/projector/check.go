@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"banyan/cmd/internal/cli"
 	"banyan/internal/figures"
 )
 
@@ -36,12 +37,15 @@ func (a *app) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(files) == 0 {
+		return cli.BadInput("no projection: name a file with -f; projector init writes a first one")
+	}
 	cluster, err := a.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close()
-	programs, err := a.compile(ctx, cluster, files)
+	programs, err := a.compile(ctx, cluster, files, nil)
 	if err != nil {
 		return err
 	}

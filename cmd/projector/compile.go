@@ -7,6 +7,8 @@ import (
 
 	"banyan/bus"
 	"banyan/cmd/internal/cli"
+	"banyan/internal/document"
+	"banyan/projections"
 	"banyan/projections/declared"
 )
 
@@ -16,9 +18,23 @@ type compiled struct {
 	program *declared.Program
 }
 
+// lenient reports whether what the events of the topics say against a definition
+// is a warning: an event that cannot be applied parks there.
+type lenient func(ctx context.Context, s projections.Spec) (bool, error)
+
+// inUse is lenient with a definition that readers see the rows of: one bad event
+// among those that are looked at must not keep the others from flowing.
+func (a *app) inUse(ctx context.Context, s projections.Spec) (use bool, err error) {
+	err = a.with(ctx, s.Name, func(_ context.Context, o *opened) error {
+		use = o.active.Digest == s.Digest
+		return nil
+	})
+	return use, err
+}
+
 // compile checks files against their topics and makes programs of them. All faults
-// of all files come back together; warnings are logged.
-func (a *app) compile(ctx context.Context, cluster *bus.Cluster, files []*declared.File) ([]compiled, error) {
+// of all files come back together; warnings are logged. A nil may is never lenient.
+func (a *app) compile(ctx context.Context, cluster *bus.Cluster, files []*declared.File, may lenient) ([]compiled, error) {
 	topics, err := cluster.Topics(ctx)
 	if err != nil {
 		return nil, err
@@ -35,6 +51,18 @@ func (a *app) compile(ctx context.Context, cluster *bus.Cluster, files []*declar
 			return nil, fmt.Errorf("look at the topics of %s: %w", f.Path, err)
 		}
 		p, faults := declared.Compile(f, known)
+		if faults.Err() != nil && may != nil {
+			// What the file alone says is no warning, ever.
+			if blind, wrong := declared.Compile(f, nil); wrong.Err() == nil {
+				ok, err := may(ctx, blind.Spec())
+				if err != nil {
+					return nil, err
+				}
+				if ok {
+					p, faults = blind, warnings(faults)
+				}
+			}
+		}
 		for _, w := range faults {
 			if w.Warning {
 				a.Log.Warn(w.Error())
@@ -47,6 +75,16 @@ func (a *app) compile(ctx context.Context, cluster *bus.Cluster, files []*declar
 		return nil, cli.BadInput("%w", err)
 	}
 	return all, nil
+}
+
+// warnings makes warnings of faults.
+func warnings(faults document.Faults) document.Faults {
+	var all document.Faults
+	for _, f := range faults {
+		f.Warning = true
+		all = append(all, f)
+	}
+	return all
 }
 
 // checkViews makes the declared views in a transaction that is rolled back, so

@@ -81,7 +81,7 @@ func (a *app) rebuild(ctx context.Context, p *opened, f rebuildFlags) error {
 		return err
 	}
 	defer cluster.Close()
-	program, err := a.program(ctx, cluster, p)
+	program, err := a.program(ctx, cluster, p, func(context.Context, projections.Spec) (bool, error) { return f.park, nil })
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (a *app) rebuild(ctx context.Context, p *opened, f rebuildFlags) error {
 
 // program is the definition of -f, or else what the version that readers see was
 // made of.
-func (a *app) program(ctx context.Context, cluster *bus.Cluster, p *opened) (projections.Program, error) {
+func (a *app) program(ctx context.Context, cluster *bus.Cluster, p *opened, may lenient) (projections.Program, error) {
 	files, err := a.files()
 	if err != nil {
 		return nil, err
@@ -127,7 +127,7 @@ func (a *app) program(ctx context.Context, cluster *bus.Cluster, p *opened) (pro
 		if f.Name != p.name {
 			continue
 		}
-		all, err := a.compile(ctx, cluster, []*declared.File{f})
+		all, err := a.compile(ctx, cluster, []*declared.File{f}, may)
 		if err != nil {
 			return nil, err
 		}

@@ -145,11 +145,11 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 	}
 	a.useMemory(int64(len(files)) * rowsOfRun)
 	r := &running{app: a, flags: f}
-	if r.transport, err = f.smtp.transport(); err != nil {
-		return err
-	}
-	if r.assign, err = partitions(f.assign); err != nil {
-		return err
+	var wrong error
+	r.transport, err = f.smtp.transport()
+	r.assign, wrong = partitions(f.assign)
+	if err := errors.Join(err, wrong); err != nil {
+		return cli.BadInput("%w", err)
 	}
 	k, err := a.kafka(ctx)
 	if err != nil {
@@ -159,7 +159,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 		return err
 	}
 	defer r.cluster.Close()
-	programs, err := a.compile(ctx, r.cluster, files)
+	programs, err := a.compile(ctx, r.cluster, files, a.inUse)
 	if err != nil {
 		return err
 	}
@@ -168,10 +168,8 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 			h.pool.Close()
 		}
 	}()
-	for _, p := range programs {
-		if err := r.host(ctx, p); err != nil {
-			return err
-		}
+	if err := r.prepare(ctx, programs); err != nil {
+		return err
 	}
 	err = r.work(ctx)
 	if cli.Is[*bus.PartitionsChanged](err) {
@@ -199,28 +197,51 @@ func partitions(s string) ([]int, error) {
 	return list, nil
 }
 
-// host opens a projection's database, makes its first version where there is none,
-// and prepares its service.
-func (r *running) host(ctx context.Context, c compiled) error {
-	p := c.program
+// prepare opens the databases of all projections, checks what only they can tell,
+// and makes first versions where there are none: nothing, as long as anything is
+// wrong with any of them.
+func (r *running) prepare(ctx context.Context, all []compiled) error {
+	var wrong []error
+	for _, c := range all {
+		o, err := r.open(ctx, c.program.Spec().Name)
+		if err != nil {
+			return err
+		}
+		if o, err = r.ownRoles(ctx, o); err != nil {
+			return err
+		}
+		r.services = append(r.services, &hosted{opened: o, program: c.program})
+		switch err := checkViews(ctx, o, c); {
+		case cli.Is[*cli.Error](err):
+			wrong = append(wrong, err)
+		case err != nil:
+			return err
+		}
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return cli.BadInput("%w", err)
+	}
+	for _, h := range r.services {
+		if err := r.host(ctx, h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// host makes a projection's first version where there is none, and prepares its
+// service.
+func (r *running) host(ctx context.Context, h *hosted) error {
+	o, p := h.opened, h.program
 	spec := p.Spec()
-	o, err := r.open(ctx, spec.Name)
-	if err != nil {
-		return err
-	}
-	if o, err = r.ownRoles(ctx, o); err != nil {
-		return err
-	}
-	h := &hosted{opened: o, program: p}
-	r.services = append(r.services, h)
-	if err := checkViews(ctx, o, c); err != nil {
-		return err
-	}
 	since, err := r.since(ctx, spec, o.active.Number == 0)
 	if err != nil {
 		return err
 	}
 	v, made, err := service.Install(ctx, o.store, r.cluster, p, since)
+	if cli.Is[*control.NameError](err) {
+		return cli.BadInput("%w", err)
+	}
 	if err != nil {
 		return err
 	}

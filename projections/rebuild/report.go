@@ -142,9 +142,9 @@ type Comparison struct {
 	// the new one, Extra rows only in the old one.
 	Tables []TableReport `json:"tables"`
 	// Gone and Added are tables and "table.column"s that readers lose and gain.
-	Gone  []string `json:"gone"`
-	Added []string `json:"added"`
-	Took  time.Duration
+	Gone  []string      `json:"gone"`
+	Added []string      `json:"added"`
+	Took  time.Duration `json:"-"`
 }
 
 // Swapped is what a Swap or a Rollback has done.
