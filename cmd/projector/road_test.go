@@ -1,0 +1,160 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"banyan/internal/kafkatest"
+	"banyan/internal/pgtest"
+)
+
+// road is the whole way from a REST call to a table of another service: a real
+// shop, a real cdc, a real projector.
+type road struct {
+	*house
+	source *pgtest.DB
+	store  *pgtest.DB
+}
+
+// program prepares a program of another command, built from its folder.
+func (r *road) program(folder string, args ...string) *exec.Cmd {
+	r.t.Helper()
+	path, err := build(folder)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Dir, cmd.SysProcAttr = r.dir, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Env = append(r.environ(), "BANYAN_SOURCE="+r.source.URL, "BANYAN_STORE="+r.store.URL)
+	return cmd
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newRoad(t *testing.T) *road {
+	t.Helper()
+	db := pgtest.New(t)
+	r := &road{house: &house{t: t, dir: t.TempDir(), db: db, url: db.URL, broker: kafkatest.New(t)}, source: pgtest.New(t), store: pgtest.New(t)}
+	copyFile(t, filepath.Join("..", "..", "scenarios", "shop.yaml"), filepath.Join(r.dir, "banyan.yaml"))
+	for _, p := range []string{"shipping_addresses", "customer_360"} {
+		copyFile(t, filepath.Join("..", "..", "scenarios", "projections", p+".yaml"), filepath.Join(r.dir, p+".yaml"))
+	}
+	return r
+}
+
+// post sends JSON and gives the header of the answer.
+func post(t *testing.T, url, body string, into any) http.Header {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusCreated {
+		t.Fatalf("POST %s: %s", url, res.Status)
+	}
+	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+		t.Fatal(err)
+	}
+	return res.Header
+}
+
+// Who writes over REST and shows the token of the answer to another service reads
+// there what was written, however fresh it is and whatever was killed meanwhile.
+func TestTokenOfARestAnswer(t *testing.T) {
+	t.Parallel()
+	road := newRoad(t)
+	old := road.spawn(road.program("../legacy-shop", "serve", "--database", road.source.URL, "--listen", "127.0.0.1:0"))
+	old.listening() // the tables are made
+	old.stop()
+	setup := road.spawn(road.program("../cdc", "setup", "--apply"))
+	if code := setup.end(); code != 0 {
+		t.Fatalf("cdc setup exits with %d:\n%s", code, setup.text())
+	}
+	start := func() (*runner, string) {
+		cdc := road.spawn(road.program("../cdc", "run"))
+		url, _, _ := strings.Cut(cdc.listening(), " ")
+		cdc.await("streaming")
+		return cdc, url
+	}
+	cdc, follows := start()
+	shop := road.spawn(road.program("../legacy-shop", "serve", "--database", road.source.URL, "--listen", "127.0.0.1:0", "--token-from", follows))
+	target := shop.listening()
+	run := road.start("--instance", "only")
+	reads := run.listening()
+	run.await("running: customer_360")
+
+	registered := 0
+	register := func() (id int, name, token string) {
+		registered++
+		name = fmt.Sprintf("Ann the %d.", registered)
+		var made struct{ ID int }
+		header := post(t, target+"/customers", fmt.Sprintf(`{"name":%q,"country":"EIRE"}`, name), &made)
+		return made.ID, name, header.Get("Banyan-Token")
+	}
+	road.eventually("the shop gives tokens", func() bool { _, _, token := register(); return token != "" })
+	read := func(id int, name, token string) {
+		t.Helper()
+		for _, path := range []string{"/in/shipping_addresses/customers/", "/in/customer_360/customers/"} {
+			code, header, body := ask(t, reads+path+fmt.Sprint(id), "Banyan-Token", token, "Banyan-Wait", "30s")
+			if code != 200 || !strings.Contains(body, name) {
+				t.Errorf("GET %s%d with token %s: %d %s (the answer is of %s)", path, id, token, code, body, header.Get("Banyan-Token"))
+			}
+		}
+	}
+	for range 30 {
+		read(register())
+	}
+	// A token outlives the death of everybody on the road.
+	id, name, token := register()
+	run.kill()
+	run = road.start("--instance", "only")
+	reads = run.listening()
+	read(id, name, token)
+	cdc.kill()
+	id, name, token = register() // without cdc there may be no token: then there is nothing to wait for
+	cdc, _ = start()
+	if token != "" {
+		read(id, name, token)
+	}
+	if token != "" {
+		// The same in SQL, for readers that never heard of us.
+		if got := road.one(`SELECT banyan.wait('shipping_addresses', $1, '30 s')`, token); got != "passed" {
+			t.Errorf("banyan.wait says %q", got)
+		}
+		if got := road.one(`SELECT name FROM shipping_addresses.addresses WHERE customer_id = $1`, id); got != name {
+			t.Errorf("in SQL the customer is %q, not %q", got, name)
+		}
+		road.must(0, "wait", "customer_360", token)
+	}
+	for _, p := range []string{"shipping_addresses", "customer_360"} {
+		road.must(0, "verify", p)
+	}
+	run.stop()
+	cdc.stop()
+	shop.stop()
+}
