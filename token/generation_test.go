@@ -123,6 +123,7 @@ func TestGenerationIsKnownWhileCDCSaysIt(t *testing.T) {
 	if got, _ := g.Known(); got.Generation != 4 {
 		t.Errorf("known is %+v, want generation 4", got)
 	}
+	until(t, "both generations are in the log", func() bool { return strings.Count(log.String(), "level=INFO") >= 2 })
 	text := log.String()
 	if strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, "taken over") || strings.Count(text, "level=INFO") != 2 {
 		t.Errorf("the log says:\n%s", text)

@@ -311,6 +311,12 @@ func TestNoCircle(t *testing.T) {
 	v, parts := r.shipping(12)
 	r.nextVersion("d2")
 	must(t, r.SetState(r.ctx, r.pool, "shipping", 2, Following, ""))
+	// One batch first, so that a hold stands where the batches do.
+	var first []Step
+	for _, p := range parts {
+		first = append(first, step(&p, 0, 0))
+	}
+	must(t, r.advance(v.Number, first...))
 	var wg sync.WaitGroup
 	for who := range 6 {
 		wg.Go(func() {
