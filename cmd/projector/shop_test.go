@@ -462,6 +462,8 @@ func (s *shop) expected(projection string) map[string]*books {
 		all = s.shipping()
 	case "ledger":
 		all = s.ledger()
+	case "directory":
+		all = s.directory()
 	}
 	for _, b := range all {
 		slices.Sort(b.rows)

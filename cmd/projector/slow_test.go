@@ -1,0 +1,102 @@
+//go:build slow
+
+package main_test
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+
+	"banyan/bus"
+	"banyan/internal/kafkatest"
+	"banyan/internal/pgtest"
+)
+
+// The same as on the embedded broker, on Apache Kafka 4.
+func TestKillAtRandomMomentsOnKafka(t *testing.T) {
+	h := furnish(t, pgtest.New(t), kafkatest.NewReal(t), shippingYAML, ledgerYAML)
+	killAtRandom(t, h, random(t), 6)
+}
+
+func TestHandOverOnKafka(t *testing.T) {
+	rng := random(t)
+	h := furnish(t, pgtest.New(t), kafkatest.NewReal(t), shippingYAML, ledgerYAML)
+	h.underLoad(func() {
+		first := h.start()
+		first.await("running: shipping")
+		h.owned("shipping", first)
+		second, third := h.start(), h.start()
+		h.owned("shipping", first, second, third)
+		h.exactWhileOpen("shipping", "ledger")
+		first.signal(syscall.SIGSTOP)
+		h.owned("shipping", second, third)
+		<-within(rng, time.Second)
+		first.signal(syscall.SIGCONT)
+		second.kill()
+		third.stop()
+		fourth := h.start()
+		fourth.await("running: shipping")
+		h.exactWhileOpen("shipping", "ledger")
+		first.lost()
+		h.owned("shipping", fourth)
+		h.owned("ledger", fourth)
+		h.broker.Kill(t)
+		h.broker.Start(t)
+		h.exactWhileOpen("shipping", "ledger")
+	})
+	h.exact("shipping", "ledger")
+}
+
+// A topic that Kafka's cleaner has really compacted: most offsets are gone.
+func TestCompactedTopicOnKafka(t *testing.T) {
+	h := furnish(t, pgtest.New(t), kafkatest.NewReal(t), directoryYAML)
+	h.shop.twins(map[string]string{
+		"min.cleanable.dirty.ratio": "0.001", "segment.bytes": "1048576", "segment.ms": "1000", "min.compaction.lag.ms": "0",
+		"max.compaction.lag.ms": "1000", "delete.retention.ms": "100",
+	})
+	h.shop.register(20)
+	for range 10 {
+		h.shop.trade(300)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	written := make([]int64, h.shop.src.Partitions)
+	for part := range written {
+		written[part] = h.end(customersTopic+".latest", part)
+	}
+	for {
+		var left, all int64
+		for part, until := range written {
+			all += until
+			for _, err := range h.shop.cluster.Read(ctx, customersTopic+".latest", part, bus.First, until) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				left++
+			}
+		}
+		if left < all*2/3 {
+			t.Logf("the cleaner has left %d of %d records", left, all)
+			break
+		}
+		h.shop.trade(20) // segments roll when something comes
+		select {         // the cleaner gives no signal
+		case <-ctx.Done():
+			t.Fatalf("the cleaner has left %d of %d records after 3 minutes", left, all)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+	r := h.start("--instance", "only")
+	r.await("running")
+	h.exact("directory")
+	h.underLoad(func() {
+		r.kill()
+		r = h.start("--instance", "only")
+		r.await("running")
+		h.must(0, "rebuild", "directory", "--wait")
+		h.must(0, "swap", "directory")
+	})
+	h.exact("directory")
+	r.stop()
+}
