@@ -31,7 +31,7 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 		}
 	}
 	h.shop.trade(100)
-	token := h.shop.settle()
+	h.shop.settle()
 	for _, format := range []string{"text", "json"} {
 		do := func(code int, args ...string) {
 			t.Helper()
@@ -42,7 +42,7 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 		do(0, "run", "--until-caught-up")
 		h.shop.trade(50)
 		h.projector("run", "--until-caught-up") // mails fail: the server knows no logins
-		token = h.shop.settle()
+		token := h.shop.settle()
 		do(0, "run", "--until-caught-up")
 		do(1, "status", "mails") // nobody runs it
 		do(0, "lag", "mails")
