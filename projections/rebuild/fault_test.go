@@ -16,6 +16,7 @@ import (
 
 	"banyan/internal/pgtest"
 	"banyan/projections"
+	"banyan/projections/control"
 	"banyan/projections/rebuild"
 	"banyan/projections/state"
 )
@@ -316,6 +317,40 @@ func TestTwoRebuilds(t *testing.T) {
 	}
 	if saw == nil || !strings.Contains(saw.Error(), "test is building it since") {
 		t.Errorf("the second one: %v", saw)
+	}
+}
+
+// A version that was retired by somebody who was killed before it was dropped is
+// followed by nobody; the next rebuild takes it away, with its tables.
+func TestRebuildDropsWhatARetirementLeft(t *testing.T) {
+	w := newWorld(t)
+	w.install(balances{})
+	w.flood(500, 50)
+	again := func() {
+		t.Helper()
+		cfg := w.config(balances{})
+		plan, err := rebuild.MakePlan(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rebuild.Run(t.Context(), cfg, plan); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again()
+	if err := w.store.SetState(t.Context(), w.store.Pool(), "balances", 2, control.Retired, "and then killed"); err != nil {
+		t.Fatal(err)
+	}
+	again()
+	versions, err := w.store.Versions(t.Context(), "balances")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(versions) != 2 || versions[1].State != control.Following {
+		t.Errorf("the versions are %+v", versions)
+	}
+	if n := w.count(`SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'balances\_v%'`); n != 2 {
+		t.Errorf("%d schemas", n)
 	}
 }
 

@@ -102,6 +102,8 @@ func (p *planner) versions(ctx context.Context) error {
 			if err := p.building(ctx, v); err != nil {
 				return err
 			}
+		case control.Retired: // whoever retired it was killed before it was dropped
+			p.plan.Leftover = append(p.plan.Leftover, v.Number)
 		}
 	}
 	if p.plan.Active == 0 && len(p.faults) == 0 {

@@ -19,7 +19,8 @@ type Plan struct {
 	// Cut is the watermark up to which an aligned projection is folded; the
 	// zero Mark for a partitioned one.
 	Cut control.Mark
-	// Leftover are versions of rebuilds that died; Run drops them.
+	// Leftover are versions of rebuilds that died, and retired ones that were
+	// not dropped; Run drops them.
 	Leftover []int
 	// Warnings do not stand in the way, but should be known.
 	Warnings []Fault

@@ -98,9 +98,12 @@ func (b *builder) begin(ctx context.Context) error {
 	return nil
 }
 
-// discard removes a version that was never finished.
+// discard removes a version that was never finished, or never quite removed.
 func (b *builder) discard(ctx context.Context, number int) error {
-	err := b.store.SetState(ctx, b.cfg.DB, b.spec.Name, number, control.Retired, "its rebuild was not finished")
+	v, err := b.store.Version(ctx, b.spec.Name, number)
+	if err == nil && v.State != control.Retired {
+		err = b.store.SetState(ctx, b.cfg.DB, b.spec.Name, number, control.Retired, "its rebuild was not finished")
+	}
 	if err == nil {
 		err = b.store.Drop(ctx, b.spec.Name, number)
 	}
