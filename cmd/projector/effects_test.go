@@ -229,6 +229,97 @@ func TestEffectsLeaveOnce(t *testing.T) {
 	}
 }
 
+// remindersYAML reminds of what is not paid in time.
+const remindersYAML = `projection: reminders
+order: aligned
+tables:
+  overdue:
+    from: shop.orders
+    delete: [OrderPaid, OrderCancelled]
+    ignore: ["*"]
+    columns: {id: bigint key, due_at: timestamptz = old.due_at}
+timers:
+  unpaid:
+    from: shop.orders
+    on: [OrderPlaced]
+    at: event.time + duration("90s")
+    cancel_on: [OrderPaid, OrderCancelled]
+    then:
+      upsert: {overdue: {id: timer.key, due_at: timer.at}}
+effects:
+  remind:
+    on: {timer: unpaid}
+    http: {url: "URL", json: {order: timer.key}}
+`
+
+// A timer goes off once, whatever is killed, rebuilt and swapped, also where it is
+// the quiet of the source that lets it go off.
+func TestTimersGoOffOnce(t *testing.T) {
+	t.Parallel()
+	rng := random(t)
+	o := newOutside(t)
+	h := newHouse(t, strings.ReplaceAll(remindersYAML, "URL", o.url))
+	h.shop.settle()
+	r := h.start("--instance", "only")
+	r.await("running")
+	h.underLoad(func() {
+		for i := range 6 {
+			<-within(rng, 800*time.Millisecond)
+			switch i {
+			case 2:
+				h.must(0, "rebuild", "reminders", "--wait")
+				h.must(0, "swap", "reminders")
+			case 4:
+				h.must(0, "rollback", "reminders")
+			}
+			r.kill()
+			r = h.start("--instance", "only")
+			r.await("running")
+		}
+	})
+	for range 5 { // time passes, and nothing happens that anybody is told of
+		h.shop.mu.Lock()
+		h.shop.src.Now = h.shop.src.Now.Add(40 * time.Second)
+		h.shop.src.LSN += 0x100
+		h.shop.mu.Unlock()
+		h.exact("reminders")
+	}
+	h.eventually("all is sent", func() bool { return h.one(`SELECT count(*)::text FROM banyan.effect WHERE state <> 'sent'`) == "0" })
+	h.must(0, "verify", "reminders", "--version", "2")
+	r.stop()
+	want := []string{}
+	for _, order := range h.shop.orders {
+		if order.reminded > 0 {
+			want = append(want, fmt.Sprint(order.id))
+		}
+		if order.reminded > 1 {
+			t.Fatalf("the books are wrong: %+v", order)
+		}
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(o.calls))); diff != "" {
+		t.Errorf("reminders (-want +got):\n%s", diff)
+	}
+	for id, keys := range o.calls {
+		if len(keys) != 1 {
+			t.Errorf("order %s was reminded of under %d keys: %v", id, len(keys), keys)
+		}
+	}
+	if len(want) < 20 {
+		t.Errorf("only %d orders were overdue", len(want))
+	}
+}
+
+func (s *shop) reminders() map[string]*books {
+	b := book(`id, to_char(due_at AT TIME ZONE 'UTC', 'HH24:MI:SS.MS')`)
+	for _, o := range s.orders {
+		if !o.overdue.IsZero() {
+			b.add(o.id, o.overdue.UTC().Format("15:04:05.000"))
+		}
+	}
+	return map[string]*books{"overdue": b}
+}
+
 // A run that sends nothing promises all the same, and another one sends.
 func TestEffectsAreLeftToOthers(t *testing.T) {
 	t.Parallel()

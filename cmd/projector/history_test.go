@@ -81,6 +81,40 @@ func TestRepeatsAreAppliedOnce(t *testing.T) {
 	r.stop()
 }
 
+// Another incarnation of the source, whose log begins anew: the generation orders
+// first.
+func TestSourceFailsOver(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, shippingYAML, ledgerYAML)
+	h.shop.repeats = 30
+	h.shop.trade(200)
+	r := h.start("--instance", "only")
+	h.exactAfter(r, "shipping", "ledger")
+	old := h.shop.settle()
+	for generation := 2; generation < 4; generation++ {
+		h.shop.mu.Lock()
+		h.shop.src.Failover()
+		h.shop.mu.Unlock()
+		h.shop.trade(150)
+		if generation == 3 {
+			r.kill()
+			r = h.start("--instance", "only")
+		}
+		token := h.shop.settle()
+		if !strings.HasPrefix(token, fmt.Sprint(generation)+":0/") {
+			t.Fatalf("token %s in generation %d", token, generation)
+		}
+		h.exact("shipping", "ledger")
+		for _, p := range []string{"shipping", "ledger"} {
+			h.must(0, "wait", p, old, "--for", "1s")
+			h.must(0, "rebuild", p, "--wait")
+			h.must(0, "swap", p)
+		}
+		h.exact("shipping", "ledger")
+	}
+	r.stop()
+}
+
 func TestHoleStopsAndIsNamed(t *testing.T) {
 	t.Parallel()
 	breaks(t, func(h *house) {

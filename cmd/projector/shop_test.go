@@ -120,6 +120,7 @@ type order struct {
 	nowFrom      string
 	due          time.Time // of the timer that is set; zero for none
 	overdue      time.Time
+	reminded     int // how often it became overdue
 }
 
 // shop makes up a business, tells its events on a real broker as cdc would, and
@@ -433,6 +434,7 @@ func (s *shop) fire(now time.Time) {
 	for _, id := range s.open {
 		if o := s.orders[id]; !o.due.IsZero() && !o.due.After(now) {
 			o.due, o.overdue = time.Time{}, o.due
+			o.reminded++
 		}
 	}
 }
@@ -462,6 +464,8 @@ func (s *shop) expected(projection string) map[string]*books {
 		all = s.shipping()
 	case "ledger":
 		all = s.ledger()
+	case "reminders":
+		all = s.reminders()
 	case "directory":
 		all = s.directory()
 	}
