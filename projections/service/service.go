@@ -66,7 +66,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.Logger == nil {
 		s.Logger = slog.New(slog.DiscardHandler)
 	}
+	s.mu.Lock() // Stats may be asked before we run
 	s.runners = map[int]*projections.Runner{}
+	s.mu.Unlock()
 	g, within := errgroup.WithContext(ctx)
 	all, stop := context.WithCancel(within)
 	defer stop()
