@@ -302,6 +302,7 @@ func (s *Service) outlive(ctx context.Context, v control.Version, parts map[stri
 	defer limit.Stop()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	lived := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -310,25 +311,35 @@ func (s *Service) outlive(ctx context.Context, v control.Version, parts map[stri
 			return false
 		case <-tick.C:
 		}
-		gone, err := s.abandoned(ctx, v, parts)
-		if err != nil {
+		left, lives, err := s.owned(ctx, v, parts)
+		switch {
+		case err != nil:
 			s.Logger.Debug("who owns the partitions is not known", "error", err)
-		}
-		if err == nil && gone {
+			lived = time.Now()
+		case left:
+			return true
+		case lives:
+			lived = time.Now()
+		case time.Since(lived) > deadAfter:
 			return true
 		}
 	}
 }
 
-// abandoned reports whether nobody who lives owns any of the partitions.
-func (s *Service) abandoned(ctx context.Context, v control.Version, parts map[string][]int) (bool, error) {
+// deadAfter is how long an owner may show no sign of life that has not left: it
+// takes partitions over first, and its lease a moment later.
+const deadAfter = 8 * time.Second
+
+// owned looks who has the partitions: left says that nobody has any of them, lives
+// that somebody has who shows signs of life.
+func (s *Service) owned(ctx context.Context, v control.Version, parts map[string][]int) (left, alive bool, err error) {
 	all, err := s.Store.Parts(ctx, s.Store.Pool(), s.Projection, v.Number)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	leases, err := s.Store.Leases(ctx, s.Projection)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	lives := map[string]bool{}
 	for _, l := range leases {
@@ -336,12 +347,13 @@ func (s *Service) abandoned(ctx context.Context, v control.Version, parts map[st
 			lives[l.Owner] = true
 		}
 	}
+	left = true
 	for _, p := range all {
-		if slices.Contains(parts[p.Topic], p.Part) && p.Owner != "" && p.Owner != s.Owner && lives[p.Owner] {
-			return false, nil
+		if slices.Contains(parts[p.Topic], p.Part) && p.Owner != "" && p.Owner != s.Owner {
+			left, alive = false, alive || lives[p.Owner]
 		}
 	}
-	return true, nil
+	return left, alive, nil
 }
 
 func applied(st projections.Stats) map[string]map[int]int64 {
