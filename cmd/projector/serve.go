@@ -13,6 +13,7 @@ import (
 
 	"banyan/cmd/internal/cli"
 	"banyan/event"
+	"banyan/projections"
 	"banyan/projections/control"
 	"banyan/projections/readapi"
 	"banyan/projections/state"
@@ -44,7 +45,7 @@ func (r *running) serve(ctx context.Context) error {
 	var servers []*readapi.Server
 	short := shortPaths(r.services)
 	for _, h := range r.services {
-		resources, err := h.resources(ctx)
+		resources, err := h.patientResources(ctx)
 		if err != nil {
 			return err
 		}
@@ -98,6 +99,22 @@ func serveWith(ctx context.Context, r *running, mux http.Handler, servers []*rea
 		<-done
 	}
 	return err
+}
+
+// patientResources waits for a database that has gone since the run began.
+func (h *hosted) patientResources(ctx context.Context) ([]readapi.Resource, error) {
+	for {
+		list, err := h.resources(ctx)
+		if err == nil || ctx.Err() != nil || !projections.Passing(err) {
+			return list, err
+		}
+		again := time.NewTimer(200 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+		case <-again.C:
+		}
+		again.Stop()
+	}
 }
 
 // resources are what the definition says is served, with the columns that the

@@ -35,6 +35,8 @@ type Sender struct {
 	Log *slog.Logger
 	// Now is the clock of retries; time.Now where nil.
 	Now func() time.Time
+
+	settled time.Time // when settleDead last looked at all that is in doubt
 }
 
 // claimed at once: a sender that dies leaves no more than so many in doubt.
@@ -157,8 +159,13 @@ func (s *Sender) giveBack(ctx context.Context, lease *control.Lease, entries []c
 // under its key; a mail waits for a person.
 func (s *Sender) settleDead(ctx context.Context) error {
 	n, err := s.Store.Doubt(ctx, s.Projection)
-	if err != nil || n == 0 {
+	if err != nil {
 		return err
+	}
+	// Whoever found others in doubt may have died before it sent them again.
+	now := s.Now()
+	if n == 0 && now.Sub(s.settled) < time.Minute {
+		return nil
 	}
 	doubtful, err := s.Store.Effects(ctx, s.Projection, control.EffectFilter{States: []control.EffectState{control.Doubtful}, Limit: 1000})
 	if err != nil {
@@ -166,6 +173,9 @@ func (s *Sender) settleDead(ctx context.Context) error {
 	}
 	for _, e := range doubtful {
 		if e.Kind != KindHTTP {
+			if n == 0 && !s.settled.IsZero() {
+				continue // told already
+			}
 			s.Log.Warn("an effect is in doubt: its sender ended while it sent; projector effects shows it", "effect", e.Key(), "kind", e.Kind)
 			continue
 		}
@@ -173,6 +183,7 @@ func (s *Sender) settleDead(ctx context.Context) error {
 			return err
 		}
 	}
+	s.settled = now
 	return nil
 }
 
