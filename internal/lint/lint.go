@@ -43,8 +43,10 @@ var Imports = map[string][]string{
 	"token":       {"event"},
 	"contract":    {"event"},
 	"projections": {"event", "money", "token", "expression", "projections", "internal/document", "internal/figures"},
-	"pricing":     {"event", "money"},
-	"compare":     {"money"},
+	"quote":       {"event", "money"},
+	"pricing":     {"event", "money", "quote"},
+	"compare":     {"money", "compare"},
+	"shadow":      {"event", "money", "quote", "compare", "projections", "token", "expression", "internal/figures"},
 	"gateway":     {"compare"},
 	"doctor":      {"wal"},
 	"draft":       {"doctor", "wal"},
@@ -54,6 +56,10 @@ var Imports = map[string][]string{
 	"scenarios":   {"internal/embedded", "internal/pgurl"},
 
 	"projections/projectiontest": {"event", "money", "outbox", "projections"},
+	"compare/stats":              nil,
+	"compare/structure":          nil,
+	"shadow/ask":                 {"quote", "money"},
+	"shadow/parity":              {"compare", "token"},
 
 	"internal/document":  {"expression"},
 	"internal/embedded":  nil,
@@ -76,6 +82,8 @@ var Homes = map[string][]string{
 	"github.com/google/go-cmp":      {"compare", "projections/projectiontest"},
 	"github.com/prometheus":         {"cmd"},
 	"github.com/ulikunitz/xz":       {"internal/embedded"},
+	"github.com/failsafe-go":        {"shadow/ask"},
+	"gonum.org/v1/gonum":            {"compare"},
 	"go.uber.org/goleak":            {},
 	"pgregory.net/rapid":            {},
 }
