@@ -109,6 +109,9 @@ type Book struct {
 	// ByPartition is what was consumed of each partition of the topic of orders, to
 	// be held against what a projection of orders says of it.
 	ByPartition map[int]Tally `json:"byPartition"`
+	// Volume is the sum of all amounts without their signs: it bounds every other sum
+	// here, so that none can overflow unseen.
+	Volume Units `json:"volume"`
 	// Pieces and Candidate belong to the lines that were compared.
 	Pieces    int64 `json:"pieces"`
 	Candidate Units `json:"candidate"`
@@ -133,8 +136,7 @@ type Book struct {
 
 	Returns  Returns  `json:"returns"`
 	Rejected Rejected `json:"rejected"`
-	// Worst are the comparisons with the largest differences, at most MaxWorst, and
-	// Typical at most a few of each cause: for people to look at.
+	// Worst are the comparisons with the largest differences, at most MaxWorst.
 	Worst []Example `json:"worst"`
 
 	// Rows, each of its own in the database.
@@ -142,6 +144,8 @@ type Book struct {
 	Products map[string]*Product `json:"-"`
 	Moves    map[int64]*Move     `json:"-"`
 	Days     map[int32]*Day      `json:"-"`
+
+	changed Changes // since TakeChanges
 }
 
 // Known is what was compared of lines whose cost is known.
@@ -179,6 +183,8 @@ type Cluster struct {
 	Owed Units `json:"owed,omitempty"`
 	// Segments are the parts of it by segment, such as "country=France".
 	Segments map[string]Part `json:"segments,omitempty"`
+
+	recent
 }
 
 // Part is what of a cluster lies in a segment.
@@ -206,6 +212,8 @@ type Product struct {
 	Registered Moments `json:"registered"`
 	// Months are pieces and money by month (year*12 + month-1).
 	Months map[int32]Sales `json:"months,omitempty"`
+
+	dirty bool
 }
 
 // Moments are sums over lines of x, the natural logarithm of the price paid, and y,
@@ -237,6 +245,8 @@ type Move struct {
 	Control   Units `json:"control"`
 	Candidate Units `json:"candidate"`
 	Known     Known `json:"known"`
+
+	dirty bool
 }
 
 // BinWidth is the width of a Move's bin in ppm of the control price: 0.01 %.
@@ -249,6 +259,8 @@ type Day struct {
 	Control Units `json:"control"`
 	Diff    Units `json:"diff"`
 	Known   Units `json:"known"` // of Diff, on lines whose cost is known
+
+	recent
 }
 
 // CapGrid are the elasticities, in thousandths, for which it is kept what stock would
@@ -279,6 +291,9 @@ type Returned struct {
 	Control Units `json:"control"`
 	Low     Units `json:"low"`
 	High    Units `json:"high"`
+	// Unbounded is the part of Control in products that were never compared: nothing
+	// bounds what they would change.
+	Unbounded Units `json:"unbounded,omitempty"`
 }
 
 // Rejected is demand that was refused for lack of stock: listed, never imputed.

@@ -35,7 +35,8 @@ type Settings struct {
 	MinMargin    float64 `json:"minMargin"`    // percent of revenue that margin must stay at
 }
 
-// Defaults are those of ../shared/facts: GrowthBook's for time and clusters, our own
+// Defaults ask for a week and a hundred customers before a verdict, as experiment
+// platforms do, and have guardrails that a finance lead would set.
 func Defaults() Settings {
 	return Settings{
 		MinDays: 7, MinClusters: 100, Horizon: 5000, Replicates: 2000, Seed: 1, MissingCap: 10,

@@ -26,9 +26,9 @@ type Errors struct {
 	SE []float64
 	// Groups is how many independent units they rest on; 0 where each row is one.
 	Groups int
-	// Floored says that for some coefficient the two-way variance came out below that
-	// of one way, and that the larger of those was taken.
-	Floored bool
+	// Floored says for which coefficients the two-way variance came out below that of
+	// one way, so that the larger of those was taken; nil but for TwoWay.
+	Floored []bool
 }
 
 // worstCondition is that of regressors which cannot be told from each other.
@@ -165,11 +165,9 @@ func (f *Fit) TwoWay(one, other Groups) (Errors, error) {
 	if err != nil {
 		return Errors{}, err
 	}
-	e := Errors{Groups: min(count1, count2)}
+	e := Errors{Groups: min(count1, count2), Floored: make([]bool, len(v1))}
 	for j := range v1 {
-		v, floored := twoWay(v1[j], v2[j], v12[j])
-		v1[j] = v
-		e.Floored = e.Floored || floored
+		v1[j], e.Floored[j] = twoWay(v1[j], v2[j], v12[j])
 	}
 	e.SE = roots(v1)
 	return e, nil
