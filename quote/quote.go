@@ -103,7 +103,8 @@ type Price struct {
 	// times Unit because the candidate rounds in another order. Zero: it is.
 	Total money.Amount `json:"total,omitzero"`
 	// Rule is the name of the rule that decided: the last in the trail that changed
-	// the price, or that which held it.
+	// the price, or that which held it. A rounding that only brings what another rule
+	// has moved into shape decides nothing.
 	Rule string `json:"rule,omitempty"`
 	// Trail is how the price came about, in the order of the rules.
 	Trail []Step `json:"trail,omitempty"`

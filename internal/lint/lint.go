@@ -44,7 +44,7 @@ var Imports = map[string][]string{
 	"contract":    {"event"},
 	"projections": {"event", "money", "token", "expression", "projections", "internal/document", "internal/figures"},
 	"quote":       {"event", "money"},
-	"pricing":     {"event", "money", "quote"},
+	"pricing":     {"event", "money", "quote", "internal/document"},
 	"compare":     {"money", "compare"},
 	"shadow":      {"event", "money", "quote", "compare", "projections", "token", "expression", "internal/figures"},
 	"gateway":     {"compare"},
