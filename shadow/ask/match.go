@@ -1,0 +1,155 @@
+package ask
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"banyan/quote"
+)
+
+// freshness is how old the witness may become.
+const freshness = time.Minute
+
+// match gives each order its answer, wherever it stands in the response.
+func (c *Client) match(orders []quote.Order, response *quote.Response, results []Result, took time.Duration) {
+	answers := response.Answers
+	var t tally
+	if !aligned(orders, answers) {
+		t.align(orders, answers, results)
+	} else {
+		for i := range answers {
+			results[i].Answer = &answers[i]
+		}
+	}
+	for i := range results {
+		r := &results[i]
+		r.Status, r.Took = 200, took
+		if r.Reason == "" {
+			r.Reason, r.Err = t.check(&orders[i], r)
+		}
+		if r.Reason != "" && r.Reason != Declined {
+			r.Answer = nil
+		}
+	}
+	c.remember(orders, results)
+	c.count.matched(results, t, took)
+}
+
+// tally counts what is odd about an answer and does no harm.
+type tally struct {
+	unasked    uint64 // answers and prices that nobody asked for
+	duplicates uint64 // repeats that are equal
+}
+
+// aligned is the usual case: an answer for each order, in their order.
+func aligned(orders []quote.Order, answers []quote.Answer) bool {
+	if len(orders) != len(answers) {
+		return false
+	}
+	for i := range orders {
+		if orders[i].ID != answers[i].ID {
+			return false
+		}
+	}
+	return true
+}
+
+// align finds the answers of the orders by their ids.
+func (t *tally) align(orders []quote.Order, answers []quote.Answer, results []Result) {
+	places := make(map[string]int, len(orders))
+	for i := range orders {
+		places[orders[i].ID] = i
+	}
+	for i := range answers {
+		place, ok := places[answers[i].ID]
+		if !ok {
+			t.unasked++
+			continue
+		}
+		r := &results[place]
+		switch {
+		case r.Answer == nil:
+			r.Answer = &answers[i]
+		case reflect.DeepEqual(r.Answer, &answers[i]):
+			t.duplicates++
+		default:
+			r.Reason, r.Err = Duplicate, errors.New("the candidate gave two different answers to the order")
+		}
+	}
+}
+
+// check looks whether the answer has a price for each line, and brings the prices
+// into the order of the lines.
+func (t *tally) check(o *quote.Order, r *Result) (Reason, error) {
+	a := r.Answer
+	switch {
+	case a == nil:
+		return NoAnswer, errors.New("the order is missing in the answer")
+	case a.Declined != "":
+		return Declined, fmt.Errorf("the candidate declined: %s", cut(a.Declined))
+	case straight(o.Lines, a.Lines):
+		return "", nil
+	}
+	prices := make(map[int64]quote.Price, len(a.Lines))
+	for _, p := range a.Lines {
+		switch before, twice := prices[p.Line]; {
+		case !slices.ContainsFunc(o.Lines, func(l quote.Line) bool { return l.Line == p.Line }):
+			t.unasked++
+		case !twice:
+			prices[p.Line] = p
+		case reflect.DeepEqual(before, p):
+			t.duplicates++
+		default:
+			return Duplicate, fmt.Errorf("the candidate gave two different prices to line %d", p.Line)
+		}
+	}
+	lines := make([]quote.Price, len(o.Lines))
+	for i, l := range o.Lines {
+		p, ok := prices[l.Line]
+		if !ok {
+			return NoAnswer, fmt.Errorf("line %d has no price in the answer", l.Line)
+		}
+		lines[i] = p
+	}
+	a.Lines = lines
+	return "", nil
+}
+
+func straight(lines []quote.Line, prices []quote.Price) bool {
+	if len(lines) != len(prices) {
+		return false
+	}
+	for i := range lines {
+		if lines[i].Line != prices[i].Line {
+			return false
+		}
+	}
+	return true
+}
+
+// remember keeps an order that was answered, as the next witness.
+func (c *Client) remember(orders []quote.Order, results []Result) {
+	if w := c.known.Load(); w != nil && time.Since(w.at) < freshness {
+		return
+	}
+	for i := range results {
+		if results[i].Reason == "" {
+			c.known.Store(&known{order: clone(orders[i]), at: time.Now()})
+			return
+		}
+	}
+}
+
+func clone(o quote.Order) quote.Order {
+	o.Lines = slices.Clone(o.Lines)
+	for i := range o.Lines {
+		if stock := o.Lines[i].Known.Stock; stock != nil {
+			copied := *stock
+			o.Lines[i].Known.Stock = &copied
+		}
+	}
+	return o
+}
