@@ -60,22 +60,22 @@ type BreakEven struct {
 // BreakEven looks for all elasticities at which the measure is the same under
 // both prices. The cost is about 2000 looks at every move.
 func (d Demand) BreakEven(measure Measure, moves []Move, band Band) BreakEven {
-	difference := func(e float64) float64 { return d.Difference(measure, moves, e) }
-	found := BreakEven{AtZero: Exact(measure, moves) == 0, OverBand: d.Sign(measure, moves, band)}
+	c := d.curve(measure, moves)
+	found := BreakEven{AtZero: Exact(measure, moves) == 0, OverBand: c.sign(band)}
 	zeros, points := 0, -Lowest*rootStep
-	last, lastAt := difference(0), 0.0
+	last, lastAt := c.at(0), 0.0
 	if found.AtZero {
 		zeros++
 	}
 	for i := 1; i <= points; i++ {
 		at := -float64(i) / rootStep
-		v := difference(at)
+		v := c.at(at)
 		switch {
 		case v == 0:
 			zeros++
 			found.Roots = append(found.Roots, at)
 		case last != 0 && (v > 0) != (last > 0):
-			found.Roots = append(found.Roots, bisect(difference, at, lastAt))
+			found.Roots = append(found.Roots, bisect(c.at, at, lastAt))
 		}
 		last, lastAt = v, at
 	}

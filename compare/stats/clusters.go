@@ -64,6 +64,9 @@ func (e Estimate) Z() float64 {
 // Total is the sum over clusters: SE = sqrt(C var(S)), with one S for each of the C
 // clusters (customers, usually), zeros among them.
 func Total(m Moments) Estimate {
+	if m.N == 0 {
+		return Estimate{SE: math.Inf(1)}
+	}
 	return Estimate{Value: m.Sum, SE: math.Sqrt(float64(m.N) * m.Variance()), Clusters: int(m.N)}
 }
 

@@ -24,7 +24,10 @@ func (m Move) shift() (float64, bool) {
 	if m.Control <= 0 || m.Candidate <= 0 {
 		return 0, false
 	}
-	return math.Log1p(float64(m.Candidate-m.Control) / float64(m.Control)), true
+	if change := float64(m.Candidate-m.Control) / float64(m.Control); math.Abs(change) < 0.5 {
+		return math.Log1p(change), true // prices that are near are subtracted without loss
+	}
+	return math.Log(float64(m.Candidate)) - math.Log(float64(m.Control)), true
 }
 
 // Demand is how the quantity sold answers to a price.
@@ -89,32 +92,72 @@ func (d Demand) Volume(ratio, elasticity float64) float64 {
 // 0, but for moves without a ratio: from a price of zero, to one, or of goods
 // taken back. Those keep their volume at every elasticity.
 func (d Demand) Difference(measure Measure, moves []Move, elasticity float64) float64 {
-	var fixed int64
-	var answer float64
+	return d.curve(measure, moves).at(elasticity)
+}
+
+// curve is Difference made ready to be looked at many elasticities.
+type curve struct {
+	demand  Demand
+	measure Measure
+	fixed   float64 // the difference of all moves at fixed demand
+	still   float64 // that of the moves whose volume does not answer
+	answers []answer
+}
+
+// answer is a move whose volume answers to its price.
+type answer struct {
+	change  float64 // p'/p - 1
+	shift   float64 // ln(p'/p)
+	control float64
+	worth   float64 // what the same volume brings at the candidate's price
+}
+
+func (d Demand) curve(measure Measure, moves []Move) curve {
+	c := curve{demand: d, measure: measure}
+	var fixed, still int64
 	for _, m := range moves {
-		move := m.Candidate - m.Control
-		worth := float64(m.Candidate)
+		move, worth := m.Candidate-m.Control, m.Candidate
 		if measure == Margin {
-			move = m.KnownCandidate - m.KnownControl
-			worth = float64(m.KnownCandidate - m.KnownCost)
+			move, worth = m.KnownCandidate-m.KnownControl, m.KnownCandidate-m.KnownCost
 		}
+		fixed += move
 		shift, ok := m.shift()
-		switch {
-		case !ok || shift == 0 || elasticity == 0:
-			fixed += move
-		case d == Linear:
-			ratio := float64(m.Candidate-m.Control) / float64(m.Control)
-			fixed += move
-			answer += max(-1, elasticity*ratio) * worth
-		case measure == Revenue && elasticity < -0.5:
-			// control ((p'/p)^(1+e) - 1): the same, and without a rounding at -1.
-			answer += float64(m.Control) * grow((1+elasticity)*shift)
-		default:
-			fixed += move
-			answer += grow(elasticity*shift) * worth
+		if !ok || shift == 0 {
+			still += move
+			continue
+		}
+		control := float64(m.Control)
+		c.answers = append(c.answers, answer{
+			change: float64(m.Candidate-m.Control) / control, shift: shift, control: control, worth: float64(worth),
+		})
+	}
+	c.fixed, c.still = float64(fixed), float64(still)
+	return c
+}
+
+// at is the difference at one elasticity: what fixed demand gives, and what the change
+// of volume adds. Near -1 a revenue is summed as control ((p'/p)^(1+e) - 1) instead,
+// which is the same but without a rounding where it is zero.
+func (c curve) at(elasticity float64) float64 {
+	var sum float64
+	switch {
+	case elasticity == 0:
+		return c.fixed
+	case c.demand == Linear:
+		for _, a := range c.answers {
+			sum += max(-1, elasticity*a.change) * a.worth
+		}
+	case c.measure == Revenue && elasticity < -0.5:
+		for _, a := range c.answers {
+			sum += a.control * grow((1+elasticity)*a.shift)
+		}
+		return c.still + sum
+	default:
+		for _, a := range c.answers {
+			sum += grow(elasticity*a.shift) * a.worth
 		}
 	}
-	return float64(fixed) + answer
+	return c.fixed + sum
 }
 
 // Exact is the difference at fixed demand, in whole units. It is a sum, and
@@ -166,10 +209,14 @@ const bandSteps = 200
 // Zero where there is none anywhere in it, else Mixed: then no sign may be
 // claimed. A zero at one place of the band makes it Mixed.
 func (d Demand) Sign(measure Measure, moves []Move, band Band) Sign {
+	return d.curve(measure, moves).sign(band)
+}
+
+func (c curve) sign(band Band) Sign {
 	var above, below, zero int
 	for i := 0; i <= bandSteps; i++ {
 		share := float64(i) / bandSteps
-		switch v := d.Difference(measure, moves, band.High*(1-share)+band.Low*share); {
+		switch v := c.at(band.High*(1-share) + band.Low*share); {
 		case v > 0:
 			above++
 		case v < 0:

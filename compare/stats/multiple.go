@@ -10,13 +10,14 @@ import (
 )
 
 // TwoSided is the probability that a standard normal is as far from zero as z.
-func TwoSided(z float64) float64 { return 2 * distuv.UnitNormal.Survival(math.Abs(z)) }
+func TwoSided(z float64) float64 { return 2 * Upper(math.Abs(z)) }
 
 // Upper is the probability of z or more: the p of a guardrail that more would harm.
-func Upper(z float64) float64 { return distuv.UnitNormal.Survival(z) }
+// It is erfc and not gonum's Survival, which is 1-CDF and has no digits left from z = 9 on.
+func Upper(z float64) float64 { return math.Erfc(z/math.Sqrt2) / 2 }
 
 // Lower is the probability of z or less: the p of a guardrail that less would harm.
-func Lower(z float64) float64 { return distuv.UnitNormal.CDF(z) }
+func Lower(z float64) float64 { return Upper(-z) }
 
 // Holm adjusts p-values of several questions so that the chance of even one false yes
 // is kept: for decisions. S. Holm, A Simple Sequentially Rejective Multiple Test

@@ -99,6 +99,29 @@ func (s Sequence) Total(m Moments) Interval {
 	return i.scale(float64(m.N))
 }
 
+// Needed is how many clusters like those so far, in all, would make the sequence leave
+// zero, were the mean what it seems; at least LeastClusters. It is for "about so many
+// days left", and promises nothing. ok is false where no number a shop will see is
+// enough, as with a mean of zero.
+func (s Sequence) Needed(mean, deviation float64) (clusters int64, ok bool) {
+	const most = int64(1) << 40
+	low, high := int64(LeastClusters), most
+	if s.HalfWidth(low, deviation) < math.Abs(mean) {
+		return low, true
+	}
+	if !(s.HalfWidth(most, deviation) < math.Abs(mean)) {
+		return 0, false
+	}
+	for high-low > 1 { // not enough at low, enough at high
+		if middle := (low + high) / 2; s.HalfWidth(middle, deviation) < math.Abs(mean) {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	return high, true
+}
+
 // Watch is a Sequence that is looked at again and again, and remembers.
 type Watch struct {
 	Sequence Sequence
