@@ -187,6 +187,25 @@ func TestBlocksKeepTheWeek(t *testing.T) {
 	}
 }
 
+func TestBlocksAtTheEnds(t *testing.T) {
+	// The last block is cut, so that seventeen days stay seventeen.
+	days := make([]float64, 17)
+	for i := range days {
+		days[i] = 3
+	}
+	if got, interval, err := (Bootstrap{}).Blocks(days, 0); err != nil || got.SE != 0 || interval != (Interval{51, 51}) {
+		t.Errorf("alike days: %+v %+v %v", got, interval, err)
+	}
+	// The first day is in one of eight blocks: two blocks bring 25 of its 100 in the
+	// mean, and 0 to 100 in all but extreme repetitions. The other 75 are put back.
+	days = make([]float64, 14)
+	days[0] = 100
+	_, interval, err := Bootstrap{Reps: 20_000}.Blocks(days, 0)
+	if diff := cmp.Diff(Interval{75, 175}, interval, within(2)); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
 func BenchmarkBootstrap(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 1))
 	sums := make([]float64, 10_000)
