@@ -188,13 +188,13 @@ func TestBlocksKeepTheWeek(t *testing.T) {
 }
 
 func TestBlocksAtTheEnds(t *testing.T) {
-	// The last block is cut, so that seventeen days stay seventeen.
-	days := make([]float64, 17)
-	for i := range days {
-		days[i] = 3
-	}
-	if got, interval, err := (Bootstrap{}).Blocks(days, 0); err != nil || got.SE != 0 || interval != (Interval{51, 51}) {
-		t.Errorf("alike days: %+v %+v %v", got, interval, err)
+	// Five days in blocks of two: the third block is cut to its first day, which the
+	// last day never is. So it comes with the two others only, each with one chance in
+	// four: variance 2 * 3/16. Uncut, it would be 3 * 3/16.
+	days := []float64{0, 0, 0, 0, 1}
+	got, _, err := Bootstrap{Reps: 20_000}.Blocks(days, 2)
+	if err != nil || math.Abs(got.SE-math.Sqrt(.375)) > .02 {
+		t.Errorf("error %v %v, want %v", got.SE, err, math.Sqrt(.375))
 	}
 	// The first day is in one of eight blocks: two blocks bring 25 of its 100 in the
 	// mean, and 0 to 100 in all but extreme repetitions. The other 75 are put back.
