@@ -212,15 +212,15 @@ type Bounds struct {
 	Cap  float64      `json:"cap"`
 	Low  money.Amount `json:"low"`
 	High money.Amount `json:"high"`
-	// By says where they are missing more often than elsewhere.
+	// By says where they are missing, those with most lines first.
 	By []MissingView `json:"by"`
 }
 
-// MissingView is the share of owed lines in a segment or size of order.
+// MissingView is which of the owed lines lie in a segment or size of order.
 type MissingView struct {
 	Segment string  `json:"segment"`
 	Lines   int64   `json:"lines"`
-	Share   float64 `json:"share"` // in percent, of the lines there
+	Share   float64 `json:"share"` // in percent, of all owed lines
 }
 
 // ReturnsView are returns, on a line of their own.
@@ -308,6 +308,9 @@ type ProjectionView struct {
 	// Sequence is the anytime-valid one, which may be looked at as often as one
 	// likes; the verdict uses no other.
 	Sequence Interval `json:"sequence"`
+	// SequenceKnown is the same of the lines whose cost is known, where some are and
+	// some are not: at fixed demand it is the difference of margin.
+	SequenceKnown *Interval `json:"sequenceKnown,omitempty"`
 	// PerWeek is the run rate with the weekly pattern; nil under two full weeks.
 	PerWeek *Interval `json:"perWeek,omitempty"`
 	// Winsorized is a sensitivity: the total with clusters capped; finance's total
@@ -323,7 +326,8 @@ type ProjectionView struct {
 	Thin []string `json:"thin"`
 }
 
-// Interval is an estimate with its bounds.
+// Interval is an estimate with its bounds. One of too few values has no bounds, and Low
+// and High are zero Amounts without a currency; see Known.
 type Interval struct {
 	Method   string       `json:"method"`
 	Estimate money.Amount `json:"estimate"`
@@ -331,6 +335,9 @@ type Interval struct {
 	High     money.Amount `json:"high"`
 	Note     string       `json:"note,omitempty"`
 }
+
+// Known reports whether the interval has bounds.
+func (i Interval) Known() bool { return i.Low.Currency != "" }
 
 // Winsorized is a total whose clusters are cut at a value.
 type Winsorized struct {
@@ -382,8 +389,10 @@ type ProductView struct {
 	Percent     float64      `json:"percent"`
 }
 
-// MoveBar is a bar of the histogram of price moves, From to before To, in percent;
-// the first and last are open to their side.
+// MoveBar is a bar of the histogram of price moves, From to before To, in percent.
+// From and To of the bar of prices that stay are both 0, and that before it ends short
+// of 0. The first begins at -100, the least there is; the last is open to its side and
+// has both at its beginning.
 type MoveBar struct {
 	From    float64      `json:"from"`
 	To      float64      `json:"to"`

@@ -1,0 +1,211 @@
+package compare
+
+import (
+	"fmt"
+	"math"
+
+	"banyan/compare/stats"
+)
+
+const (
+	// worstCoverage is beyond which share of lines without an answer, in percent, the
+	// rest speaks for nobody. Settings.MaxMissing is a guardrail far below it.
+	worstCoverage = 20
+	// leastCosts is from which share of revenue with a known cost, in percent, margin
+	// decides. Below it nothing is ever ready: revenue alone decides nothing.
+	leastCosts = 50
+	// leastLines is the share of all compared lines, in percent, below which a currency
+	// does not hold up the verdict on the others.
+	leastLines = 5
+	// longestWait is how many days to collect is advice. Where tails are so heavy that
+	// it would take longer, waiting is none: the estimate is left out of the verdict,
+	// which is then made of exact sums alone and never better than a review.
+	longestWait = 90
+)
+
+// verdict climbs the ladder and stops at the first rung that holds.
+func (a *analysis) verdict() Verdict {
+	for _, rung := range []func() (Verdict, bool){a.unhealthy, a.noData, a.collecting, a.doNot, a.review} {
+		if v, holds := rung(); holds {
+			return v
+		}
+	}
+	return a.ready()
+}
+
+// unhealthy says that no figure may be believed. Where the books are at fault the
+// headline is hidden; where only a proof is missing it is shown, for what it is.
+func (a *analysis) unhealthy() (Verdict, bool) {
+	v := Verdict{Rung: Unhealthy}
+	because := func(hide bool, change, why string) {
+		v.Why, v.HideMoney = append(v.Why, why), v.HideMoney || hide
+		v.Changes = append(v.Changes, change)
+	}
+	if !a.report.Reconciliation.OK {
+		for _, fault := range a.report.Reconciliation.Faults {
+			because(true, "", "The books do not add up: "+fault+".")
+		}
+		v.Changes = []string{"Find what was lost or counted twice, and build the comparison again from the events."}
+	}
+	if n := a.facts.Noise; n != nil && n.Differ > 0 {
+		because(true, "Run shadow aa again once the control reproduces every price that was paid.",
+			fmt.Sprintf("Control against control is not zero: %d of %d lines differ from themselves.", n.Differ, n.Lines))
+	}
+	if missing, asked := a.coverage(); 100*missing > worstCoverage*asked {
+		because(true, "Make the candidate answer, then replay the orders that it owes.",
+			fmt.Sprintf("The candidate gave no usable price for %d of %d lines, more than %d %%.", missing, asked, worstCoverage))
+	}
+	if a.facts.NoiseDue != "" && a.compared() {
+		because(false, "Run shadow aa: it compares the control with itself, which must come to nothing.",
+			"No noise floor was measured for this candidate: "+a.facts.NoiseDue+".")
+	}
+	for _, why := range a.facts.Unhealthy {
+		because(false, "This ends: "+why+".", sentence(why))
+	}
+	if len(v.Why) == 0 {
+		return v, false
+	}
+	v.Sentence = "No verdict: the comparison is not healthy. " + v.Why[0]
+	return v, true
+}
+
+func (a *analysis) compared() bool { return a.report.Window.Lines > 0 }
+
+func (a *analysis) noData() (Verdict, bool) {
+	if a.compared() {
+		return Verdict{}, false
+	}
+	v := Verdict{Rung: NoData, Sentence: "No verdict: nothing has been compared yet.",
+		Changes: []string{"Orders that the candidate prices."}}
+	v.Why = []string{fmt.Sprintf("%d orders were consumed, and no line of them could be compared.", a.ledger.Consumed)}
+	return v, true
+}
+
+// collecting says that there is too little for a verdict, and for how long.
+func (a *analysis) collecting() (Verdict, bool) {
+	v := Verdict{Rung: Collecting}
+	for _, c := range a.decisive() {
+		n, open := len(c.sums.diff), openDays(c.book)
+		if n < a.settings.MinClusters {
+			v.Why = append(v.Why, fmt.Sprintf("%d customers in %s, where %d are needed.", n, c.book.Currency, a.settings.MinClusters))
+		}
+		if open < a.settings.MinDays {
+			v.Why = append(v.Why, fmt.Sprintf("%d days with orders in %s, where %d are needed: a week has a pattern.", open, c.book.Currency, a.settings.MinDays))
+		}
+		if a.skewed(c) && !a.heavy(c) {
+			v.Why = append(v.Why, fmt.Sprintf("Few customers make much of the difference in %s (skewness %.1f): an interval needs %d customers, and there are %d.",
+				c.book.Currency, c.sums.moments.Skewness(), c.sums.moments.Needed(), n))
+		}
+		v.DaysLeft = max(v.DaysLeft, a.daysLeft(c))
+	}
+	if len(v.Why) == 0 {
+		return v, false
+	}
+	v.Why = append(v.Why, a.failing()...)
+	v.Sentence = fmt.Sprintf("No verdict yet: there is too little to go by, and it takes about %s more.", days(v.DaysLeft))
+	v.Changes = []string{fmt.Sprintf("About %s more with orders like these.", days(v.DaysLeft))}
+	return v, true
+}
+
+// skewed says that the customers are too few for how unlike they are; heavy that they
+// will be for longer than anybody waits.
+func (a *analysis) skewed(c *finding) bool {
+	return len(c.sums.diff) >= 2 && !c.sums.moments.Enough()
+}
+
+func (a *analysis) heavy(c *finding) bool {
+	return a.skewed(c) && a.daysFor(c, float64(c.sums.moments.Needed())) > longestWait
+}
+
+// daysFor is how many more days it takes to see that many customers, were new ones to
+// come as they have so far. They come more slowly as time goes by, so that it is short.
+func (a *analysis) daysFor(c *finding, customers float64) float64 {
+	n := float64(len(c.sums.diff))
+	perDay := n / float64(max(1, a.report.Window.Days))
+	if perDay == 0 {
+		return math.Inf(1)
+	}
+	return math.Ceil(max(0, customers-n) / perDay)
+}
+
+// daysLeft is until all that collecting waits for is there, at least 1.
+func (a *analysis) daysLeft(c *finding) int {
+	open := openDays(c.book)
+	left := float64(a.settings.MinDays-open) * float64(a.report.Window.Days) / float64(max(1, open))
+	left = max(left, a.daysFor(c, float64(a.settings.MinClusters)))
+	if a.skewed(c) && !a.heavy(c) {
+		left = max(left, a.daysFor(c, float64(c.sums.moments.Needed())))
+	}
+	return int(max(1, min(math.Ceil(left), math.MaxInt32)))
+}
+
+// doNot says that the candidate would do harm, whatever else is not known.
+func (a *analysis) doNot() (Verdict, bool) {
+	v := Verdict{Rung: DoNot, Why: a.failing()}
+	for _, g := range a.report.Guardrails {
+		if !g.OK {
+			v.Changes = append(v.Changes, fmt.Sprintf("A candidate that keeps the guardrail: %s (%s).", g.Name, g.Limit))
+		}
+	}
+	for _, c := range a.decisive() {
+		why, change := a.harm(c)
+		v.Why = append(v.Why, why...)
+		v.Changes = append(v.Changes, change...)
+	}
+	if len(v.Why) == 0 {
+		return v, false
+	}
+	v.Sentence = fmt.Sprintf("Do not switch: %s. %s", a.moneyWords(), v.Why[0])
+	return v, true
+}
+
+// harm is what speaks against the candidate in one currency. A price cut loses at fixed
+// demand by its nature; where margin rises over the whole band that loss alone condemns
+// nothing, and what customers do decides: it is for review.
+func (a *analysis) harm(c *finding) (why, change []string) {
+	what, sequence, band := c.basis()
+	code := c.book.Currency
+	if sequence.Sign() == stats.Negative && band != stats.Positive && !a.heavy(c) {
+		why = append(why, fmt.Sprintf("At fixed demand %s in %s falls, and chance does not explain it: the anytime-valid interval is %s to %s.",
+			what, code, c.book.about(sequence.Low), c.book.about(sequence.High)))
+		change = append(change, "Prices under which "+what+" in "+code+" does not fall at fixed demand.")
+	}
+	if what == "margin" && band == stats.Negative {
+		why = append(why, fmt.Sprintf("Margin in %s falls at every elasticity from %.2f to %.2f: by %s at %.2f, by %s at %.2f.", code, demandBand.High, demandBand.Low,
+			c.marginAt(0).loss(), literature[0].at, c.marginAt(1).loss(), literature[1].at))
+		change = append(change, fmt.Sprintf("An elasticity of this shop, found in a live test, outside %.2f to %.2f; %s", demandBand.High, demandBand.Low,
+			lowerFirst(c.money.Demand.Margin.Sentence)))
+	}
+	return why, change
+}
+
+// basis is what decides in a currency: margin where enough costs are known, with its
+// sign over the band, else revenue, which has none that says anything.
+func (c *finding) basis() (what string, sequence stats.Interval, band stats.Sign) {
+	if c.money.Headline.Margin.Share >= leastCosts {
+		return "margin", c.known, c.margin
+	}
+	return "revenue", c.sequence, stats.Mixed
+}
+
+// decisive are the currencies that make a verdict: those with leastLines of all lines.
+func (a *analysis) decisive() []*finding {
+	var list []*finding
+	for _, c := range a.findings {
+		if n := c.book.Compared.Lines; n > 0 && 100*n >= leastLines*a.report.Window.Lines {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// failing are the guardrails that do not hold, in words.
+func (a *analysis) failing() []string {
+	var list []string
+	for _, g := range a.report.Guardrails {
+		if !g.OK {
+			list = append(list, "A guardrail does not hold: "+g.words()+".")
+		}
+	}
+	return list
+}

@@ -1,0 +1,95 @@
+package compare
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"banyan/compare/stats"
+)
+
+// ready is the top of the ladder. It names the experiment that comes next, because a
+// shadow has shown all that it can.
+func (a *analysis) ready() Verdict {
+	v := Verdict{Rung: Ready}
+	for _, c := range a.decisive() {
+		code := c.book.Currency
+		v.Why = append(v.Why,
+			fmt.Sprintf("Margin in %s is higher at fixed demand, and chance does not explain it: the anytime-valid interval is %s.", code, c.book.span(c.known)),
+			fmt.Sprintf("It stays higher at every elasticity from %.2f to %.2f: by %s at %.2f, by %s at %.2f.", demandBand.High, demandBand.Low,
+				c.marginAt(0).Margin, literature[0].at, c.marginAt(1).Margin, literature[1].at))
+		v.Changes = append(v.Changes, fmt.Sprintf("Customers in %s who answer to price more strongly than %.2f. %s", code, demandBand.Low, c.money.Demand.Margin.Sentence))
+	}
+	v.Why = append(v.Why, fmt.Sprintf("All %d guardrails hold.", len(a.report.Guardrails)))
+	v.Changes = append(v.Changes, "A guardrail that fails, or an interval that comes to hold zero, as orders come in.")
+	v.Next = a.experiment()
+	v.Sentence = fmt.Sprintf("Ready for a live test: %s, and margin holds over all plausible elasticities; only a test shows what customers do.", a.moneyWords())
+	return v
+}
+
+const (
+	power        = 0.8
+	shortestTest = 14 // days: each weekday twice
+	longestTest  = 56
+	significant  = 0.05
+)
+
+// shares of a segment, in percent, that a test may take; the smallest that suffices is
+// taken, because a test may hurt.
+var shares = []float64{10, 20, 50, 100}
+
+// experiment is the live test that comes next, in the largest of the decisive
+// currencies. It looks for the difference that the shadow has found.
+//
+// Prices here belong to a product and a state of the shop, and are seen by everybody: a
+// customer of one arm would see the price of the other. So the design is a switchback,
+// whose unit is a region (or category) and a stretch of time.
+func (a *analysis) experiment() *Experiment {
+	c := a.decisive()[0]
+	for _, other := range a.decisive() {
+		if other.book.Compared.Lines > c.book.Compared.Lines {
+			c = other
+		}
+	}
+	e := &Experiment{Design: "switchback", Segment: "all", StopIf: a.stopIf(),
+		Why: "The candidate's prices belong to products and are public, so that customers of one arm would see those of the other: switch " +
+			"prices by region or category and stretch of time. Where each customer has prices of their own, an A/B test by customer finds more " +
+			"in the same time. Power is computed as for customers, which for a switchback is the best that can be had."}
+	customers, part := float64(len(c.sums.diff)), 1.0
+	if row := c.bestSegment(); row != nil {
+		e.Segment = row.Segment
+		part = float64(row.Clusters) / customers
+	}
+	test := stats.LiveTest{Effect: c.sums.moments.Mean(), Deviation: c.sums.controls.Deviation()}
+	perDay := customers * part / float64(max(1, a.report.Window.Days))
+	for _, e.Share = range shares {
+		test.PerDay = perDay * e.Share / 100
+		wanted, err := test.Days(power)
+		if err != nil {
+			wanted = longestTest // customers all alike, or an effect too small for any test
+		}
+		e.Days = max(shortestTest, (wanted+stats.Week-1)/stats.Week*stats.Week)
+		if e.Days <= longestTest {
+			break
+		}
+	}
+	e.Days = min(e.Days, longestTest)
+	e.Power = rounded(test.Power(float64(e.Days)), percentDecimals)
+	if mean := c.sums.controls.Mean(); mean > 0 {
+		detectable := 100 * test.Detectable(float64(e.Days), power) / mean
+		e.Detectable = rounded(min(detectable, math.MaxInt32), percentDecimals)
+	}
+	return e
+}
+
+// bestSegment is the one with the most money among those whose gain is significant when
+// corrected for all that were looked at, and that are not the whole shop; nil for none.
+func (c *finding) bestSegment() *SegmentView {
+	for i := range c.money.Segments.Rows {
+		row := &c.money.Segments.Rows[i] // by money, the largest first
+		if !row.Thin && row.Holm < significant && row.Diff.Amount > 0 && row.Clusters < len(c.sums.diff) && strings.Contains(row.Segment, "=") {
+			return row
+		}
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package compare
+
+import (
+	"fmt"
+
+	"banyan/compare/stats"
+)
+
+// doubt is a reason why a candidate is not ready for a live test, and what would end it.
+type doubt struct{ why, change string }
+
+// review says that somebody has to look: nothing speaks against the candidate for sure,
+// and something keeps it from being ready.
+func (a *analysis) review() (Verdict, bool) {
+	v := Verdict{Rung: Review}
+	for _, c := range a.decisive() {
+		for _, d := range a.doubts(c) {
+			v.Why, v.Changes = append(v.Why, d.why), append(v.Changes, d.change)
+		}
+	}
+	if len(v.Why) == 0 {
+		return v, false
+	}
+	v.Sentence = fmt.Sprintf("To be reviewed: %s. %s", a.moneyWords(), v.Why[0])
+	return v, true
+}
+
+// doubts about one currency, those that weigh most first.
+func (a *analysis) doubts(c *finding) []doubt {
+	if c.book.Rise.Lines+c.book.Fall.Lines == 0 {
+		return []doubt{{"Every price in " + c.book.Currency + " is the same: there is nothing to test.", "A candidate with other prices."}}
+	}
+	var list []doubt
+	add := func(is bool, why, change string) {
+		if is {
+			list = append(list, doubt{why, change})
+		}
+	}
+	code, b := c.book.Currency, c.book
+	what, sequence, band := c.basis()
+	add(what == "revenue", fmt.Sprintf("Costs are known for %.1f %% of revenue in %s, and revenue alone decides nothing.", c.money.Headline.Margin.Share, code),
+		fmt.Sprintf("Costs for at least %d %% of revenue.", leastCosts))
+	add(what == "margin" && band != stats.Positive && band != stats.Zero, c.turning(),
+		"A live test that finds out on which side of the break-even customers are.")
+	add(what == "margin" && band == stats.Positive && sequence.Sign() == stats.Negative,
+		fmt.Sprintf("Margin in %s rises over the whole band from %.2f to %.2f, but falls at fixed demand: only customers who buy more pay for it.", code, demandBand.High, demandBand.Low),
+		"A live test on little of the shop, because a shadow cannot see customers buy more.")
+	add(c.stockTurns != 0, fmt.Sprintf("At elasticity %.2f margin in %s would rise only with more stock than there was.", c.stockTurns, code), "More stock of what becomes cheaper.")
+	add(a.heavy(c), fmt.Sprintf("Few customers make the difference in %s: the largest 1 %% have %.0f %% of it, and an interval would need %d customers.",
+		code, c.money.Projection.TopShare, c.sums.moments.Needed()), "Look at those customers by name; no amount of waiting helps.")
+	add(!a.heavy(c) && sequence.Sign() == stats.Mixed, fmt.Sprintf("The anytime-valid interval of %s in %s holds zero: %s.", what, code, b.span(sequence)),
+		"More customers, as long as they are like those so far.")
+	add(c.twoWay.Sign() == stats.Mixed && sequence.Sign() != stats.Mixed && !a.heavy(c),
+		fmt.Sprintf("By customer and product the interval in %s holds zero (%s): few products decide.", code, b.span(c.twoWay)), "A candidate that moves more products.")
+	slip := stats.Missing(float64(b.KnownDiff()), float64(c.owed.Control), a.settings.MissingCap/100)
+	add(c.owed.Lines > 0 && (c.slip.Sign() == stats.Mixed || what == "margin" && slip.Sign() == stats.Mixed),
+		fmt.Sprintf("What the candidate did not answer in %s could turn the sign: %d lines for %s.", code, c.owed.Lines, b.exactly(c.owed.Control)), "Answers for the lines that are missing.")
+	return list
+}
+
+// turning says where in the band the sign of margin turns.
+func (c *finding) turning() string {
+	e := c.money.Demand.Margin
+	if len(e.Constant)+len(e.Linear) == 0 {
+		return "The sign of margin in " + c.book.Currency + " depends on how customers answer to price. " + e.Sentence
+	}
+	return fmt.Sprintf("The sign of margin in %s depends on how customers answer to price: it turns at elasticity %s, and %.2f to %.2f is plausible.",
+		c.book.Currency, e.roots(), demandBand.High, demandBand.Low)
+}
+
+// span writes an interval in money.
+func (b *Book) span(i stats.Interval) string {
+	if !i.Known() {
+		return "too few to say"
+	}
+	return fmt.Sprintf("%s to %s", b.about(i.Low), b.about(i.High))
+}

@@ -1,0 +1,65 @@
+package compare
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"banyan/money"
+)
+
+// moneyWords say what the candidate would have changed, by currency, for a sentence.
+func (a *analysis) moneyWords() string {
+	var parts []string
+	for _, c := range a.findings {
+		if c.book.Compared.Lines == 0 {
+			continue
+		}
+		h := c.money.Headline
+		switch diff := c.book.Diff(); {
+		case diff > 0:
+			parts = append(parts, fmt.Sprintf("%s more (%s)", h.Diff, percentText(rounded(h.Percent, 2))))
+		case diff < 0:
+			parts = append(parts, fmt.Sprintf("%s less (%s)", positive(h.Diff), percentText(rounded(h.Percent, 2))))
+		default:
+			parts = append(parts, "just as much in "+c.book.Currency)
+		}
+	}
+	of := ""
+	if a.sampled() {
+		of = " of the customers in the sample"
+	}
+	return fmt.Sprintf("the same orders%s would have brought %s", of, strings.Join(parts, " and "))
+}
+
+func positive(a money.Amount) money.Amount {
+	if a.Amount < 0 {
+		a.Amount = -a.Amount
+	}
+	return a
+}
+
+// marginAt is the point of the band.
+func (c *finding) marginAt(i int) BandPoint { return c.money.Demand.Band[i] }
+
+func (p BandPoint) loss() money.Amount { return positive(p.Margin) }
+
+func days(n int) string {
+	if n == 1 {
+		return "1 day"
+	}
+	return fmt.Sprintf("%d days", n)
+}
+
+// sentence makes one of a reason.
+func sentence(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	text = string(unicode.ToUpper(first)) + text[size:]
+	return strings.TrimSuffix(text, ".") + "."
+}
+
+func lowerFirst(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	return string(unicode.ToLower(first)) + text[size:]
+}
