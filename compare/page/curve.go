@@ -1,0 +1,224 @@
+package page
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"banyan/compare"
+	"banyan/money"
+)
+
+// size is a canvas: how wide and high, where its plot begins, how many ticks fit.
+type size struct {
+	class             string
+	w, h              px
+	left, right       px
+	top, bottom       px
+	ticksX, ticksY    int
+	everyElasticityAt float64
+}
+
+// The canvases. A narrow one is shown at its own size on a screen of 320 pixels.
+var (
+	wide   = size{class: "wide", w: 680, h: 380, left: 64, right: 16, top: 12, bottom: 46, ticksX: 7, ticksY: 6, everyElasticityAt: .5}
+	narrow = size{class: "narrow", w: 288, h: 300, left: 52, right: 10, top: 12, bottom: 46, ticksX: 3, ticksY: 5, everyElasticityAt: 1}
+)
+
+var sizes = []size{wide, narrow}
+
+// curveChart is the headline chart: what revenue and margin would have changed by, by
+// how strongly demand answers. It begins on the left with the exact sum (nobody
+// answers), and goes to strong answers on the right, as it is told in words.
+func curveChart(i int, m compare.Money) *chart {
+	points := curveOf(m.Demand)
+	if len(points) < 2 {
+		return nil
+	}
+	c := &chart{ID: fmt.Sprintf("curve-%d", i), Title: "Difference of revenue and margin by price elasticity, " + m.Currency}
+	c.Desc = fmt.Sprintf("From elasticity 0, where nobody answers to another price, to %s. Revenue goes from %s to %s, margin from %s to %s. %s %s",
+		decimal(points[len(points)-1].Elasticity, 1),
+		aboutSigned(points[0].Revenue), aboutSigned(points[len(points)-1].Revenue),
+		aboutSigned(points[0].Margin), aboutSigned(points[len(points)-1].Margin),
+		m.Demand.Revenue.Sentence, m.Demand.Margin.Sentence)
+	for _, s := range sizes {
+		c.Drawings = append(c.Drawings, drawCurve(s, c.ID, points, m))
+	}
+	c.Keys = curveKeys(m, points)
+	return c
+}
+
+// curveOf is the curve from 0 downwards, thinned to what a chart can show.
+func curveOf(d compare.DemandView) []compare.CurvePoint {
+	points := slices.Clone(d.Curve)
+	slices.SortStableFunc(points, func(a, b compare.CurvePoint) int { return cmp.Compare(b.Elasticity, a.Elasticity) })
+	const most = 120
+	if len(points) <= most {
+		return points
+	}
+	var out []compare.CurvePoint
+	for i := range most {
+		out = append(out, points[i*(len(points)-1)/(most-1)])
+	}
+	return out
+}
+
+// reachOf is what the vertical axis has to show.
+func reachOf(points []compare.CurvePoint) reach {
+	var r reach
+	for _, p := range points {
+		r.money(p.Revenue, p.Margin, p.RevenueLinear, p.MarginLinear)
+		for _, a := range []*money.Amount{p.RevenueCapped, p.MarginCapped} {
+			if a != nil {
+				r.money(*a)
+			}
+		}
+	}
+	return r
+}
+
+func drawCurve(s size, id string, points []compare.CurvePoint, m compare.Money) drawing {
+	d := drawing{ID: id + "-" + s.class, Class: s.class, W: s.w}
+	crossings := breakEvens(m.Demand, points)
+	labels, rows := placeCrossings(s, crossings, points)
+	top := s.top + px(rows)*18
+	bottom := top + s.h - s.top - s.bottom
+	d.H = bottom + s.bottom
+	r := reachOf(points)
+	y := newAxis(r.low, r.high, bottom, top, s.ticksY)
+	x := elasticityAxis(s, points)
+
+	zero := y.place(0)
+	if zero < bottom {
+		d.rect("loss-ground", s.left, zero, s.w-s.left-s.right, bottom-zero, "")
+	}
+	if low, high := m.Demand.BandLow, m.Demand.BandHigh; low != high {
+		from, to := x.place(high), x.place(low)
+		d.rect("band", min(from, to), top, max(from, to)-min(from, to), bottom-top, "")
+	}
+	for _, t := range y.Ticks {
+		d.line("grid", s.left, y.place(t), s.w-s.right, y.place(t))
+		d.text("tick", "end", s.left-6, y.place(t)+4, y.label(t))
+	}
+	d.line("zero", s.left, zero, s.w-s.right, zero)
+	drawElasticities(&d, s, x, bottom)
+	drawSeries(&d, x, y, points)
+	for i, c := range crossings {
+		at := x.place(c.at)
+		d.line("callout", at, labels[i].Y+4, at, zero)
+		d.mark("ring", "crossing "+c.class, at, zero)
+		d.Shapes = append(d.Shapes, labels[i])
+	}
+	return d
+}
+
+// elasticityAxis runs from 0 on the left to the strongest answer on the right.
+func elasticityAxis(s size, points []compare.CurvePoint) axis {
+	return axis{Low: points[0].Elasticity, High: points[len(points)-1].Elasticity, From: s.left, To: s.w - s.right}
+}
+
+func drawElasticities(d *drawing, s size, x axis, bottom px) {
+	low, high := min(x.Low, x.High), max(x.Low, x.High)
+	for n := 0; n <= 40; n++ {
+		e := high - float64(n)*s.everyElasticityAt
+		if e < low-1e-9 {
+			break
+		}
+		d.line("tickmark", x.place(e), bottom, x.place(e), bottom+4)
+		if math.Abs(e-math.Round(e)) < 1e-9 {
+			anchor := "middle"
+			if e == high {
+				anchor = "start"
+			}
+			d.text("tick", anchor, x.place(e), bottom+18, trimmed(e, 1))
+		}
+	}
+	title := "price elasticity: how strongly demand answers"
+	if s.class == narrow.class {
+		title = "price elasticity of demand"
+	}
+	d.text("axis", "middle", (s.left+s.w-s.right)/2, bottom+38, title)
+}
+
+func drawSeries(d *drawing, x, y axis, points []compare.CurvePoint) {
+	var xs, revenue, margin, revenueLinear, marginLinear []px
+	for _, p := range points {
+		xs = append(xs, x.place(p.Elasticity))
+		revenue, margin = append(revenue, y.place(value(p.Revenue))), append(margin, y.place(value(p.Margin)))
+		revenueLinear = append(revenueLinear, y.place(value(p.RevenueLinear)))
+		marginLinear = append(marginLinear, y.place(value(p.MarginLinear)))
+	}
+	d.path("linear margin", trace(xs, marginLinear))
+	d.path("linear revenue", trace(xs, revenueLinear))
+	d.path("series margin", trace(xs, margin))
+	d.path("series revenue", trace(xs, revenue))
+	for _, p := range points {
+		if p.MarginCapped != nil {
+			d.mark("square", "capped margin", x.place(p.Elasticity), y.place(value(*p.MarginCapped)))
+		}
+		if p.RevenueCapped != nil {
+			d.mark("circle", "capped revenue", x.place(p.Elasticity), y.place(value(*p.RevenueCapped)))
+		}
+	}
+}
+
+// crossing is a place where a difference changes its sign.
+type crossing struct {
+	at          float64
+	class, text string
+}
+
+// breakEvens are those of constant elasticity that lie on the chart.
+func breakEvens(d compare.DemandView, points []compare.CurvePoint) []crossing {
+	low, high := points[len(points)-1].Elasticity, points[0].Elasticity
+	var out []crossing
+	add := func(roots []float64, class string) {
+		for _, at := range roots {
+			if at >= low && at <= high && len(out) < 6 {
+				out = append(out, crossing{at, class, class + " breaks even at " + trimmed(at, 2)})
+			}
+		}
+	}
+	add(d.Revenue.Constant, "revenue")
+	add(d.Margin.Constant, "margin")
+	slices.SortStableFunc(out, func(a, b crossing) int { return cmp.Compare(b.at, a.at) })
+	return out
+}
+
+// placeCrossings gives each crossing a label above the plot, in rows of their own
+// where two would touch.
+func placeCrossings(s size, crossings []crossing, points []compare.CurvePoint) (labels []shape, rows int) {
+	x := elasticityAxis(s, points)
+	var taken room
+	for _, c := range crossings {
+		w := widthOf(c.text)
+		from := min(max(x.place(c.at)-w/2, s.left), s.w-4-w)
+		row := taken.row(from, from+w)
+		rows = max(rows, row+1)
+		labels = append(labels, shape{Kind: "text", Class: "label " + c.class, Anchor: "middle", X: from + w/2, Y: px(row)*18 + 14, Text: c.text})
+	}
+	return labels, rows
+}
+
+func curveKeys(m compare.Money, points []compare.CurvePoint) []key {
+	stroke := func(class string) []shape {
+		return []shape{{Kind: "line", Class: class, X: 1, Y: 8, X2: 27, Y2: 8}}
+	}
+	keys := []key{
+		{stroke("series revenue"), "revenue"},
+		{stroke("series margin"), "margin, where the cost is known"},
+		{stroke("linear revenue"), "dashed: linear demand"},
+	}
+	if m.Demand.BandLow != m.Demand.BandHigh {
+		keys = append(keys, key{[]shape{{Kind: "rect", Class: "band", X: 1, Y: 2, X2: 26, Y2: 12}},
+			"plausible, " + trimmed(m.Demand.BandLow, 2) + " to " + trimmed(m.Demand.BandHigh, 2)})
+	}
+	if slices.ContainsFunc(points, func(p compare.CurvePoint) bool { return p.RevenueCapped != nil }) {
+		keys = append(keys, key{[]shape{
+			{Kind: "path", Class: "capped revenue", D: outline("circle", 7, 8)},
+			{Kind: "path", Class: "capped margin", D: outline("square", 21, 8)},
+		}, "as far as stock allows"})
+	}
+	return append(keys, key{[]shape{{Kind: "rect", Class: "loss-ground", X: 1, Y: 2, X2: 26, Y2: 12}}, "below zero: a loss"})
+}
