@@ -41,7 +41,8 @@ func (c *finding) bounds(limit float64) {
 
 func returnsOf(b *Book) ReturnsView {
 	view := func(r Returned) ReturnedView {
-		return ReturnedView{Lines: r.Lines, Pieces: r.Pieces, Control: b.exactly(r.Control), Low: b.exactly(r.Low), High: b.exactly(r.High)}
+		return ReturnedView{Lines: r.Lines, Pieces: r.Pieces, Control: b.exactly(r.Control), Low: b.exactly(r.Low), High: b.exactly(r.High),
+			Unbounded: b.exactly(r.Unbounded)}
 	}
 	return ReturnsView{Linked: view(b.Returns.Linked), Unlinked: view(b.Returns.Unlinked)}
 }

@@ -70,7 +70,7 @@ func demandMoves(b *Book) []stats.Move {
 // coarser gathers moves whose ratios lie near each other until there are few enough to
 // be looked at thousands of times. Sums stay exact, and with them the difference at
 // elasticity 0 and that of revenue at -1; elsewhere the error is of second order: bins
-// 0.1 % wide move the result by less than a millionth of what was paid.
+// 0.4 % wide move the result by less than a hundred-thousandth of what was paid.
 func coarser(moves []stats.Move) []stats.Move {
 	for width := 5e-4; len(moves) > coarsest; width *= 2 {
 		gathered := moves[:0:0]

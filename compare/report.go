@@ -88,7 +88,7 @@ type Experiment struct {
 	Segment    string  `json:"segment"` // in which
 	Share      float64 `json:"share"`   // of it, in percent
 	Days       int     `json:"days"`
-	Power      float64 `json:"power"`      // expected, 0 to 1
+	Power      float64 `json:"power"`      // to find the difference at fixed demand, 0 to 1
 	Detectable float64 `json:"detectable"` // smallest relative effect on revenue, in percent
 	Why        string  `json:"why"`        // why this design
 	StopIf     string  `json:"stopIf"`
@@ -229,13 +229,16 @@ type ReturnsView struct {
 	Unlinked ReturnedView `json:"unlinked"`
 }
 
-// ReturnedView sums returns; Low and High bound what they would change in Diff.
+// ReturnedView sums returns; Low and High bound what they would change in Diff, but for
+// products that were never compared, which Unbounded sums.
 type ReturnedView struct {
 	Lines   int64        `json:"lines"`
 	Pieces  int64        `json:"pieces"`
 	Control money.Amount `json:"control"`
 	Low     money.Amount `json:"low"`
 	High    money.Amount `json:"high"`
+
+	Unbounded money.Amount `json:"unbounded"`
 }
 
 // RejectedView is demand that was refused for lack of stock.

@@ -3,6 +3,7 @@ package compare
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"banyan/compare/stats"
 )
@@ -37,15 +38,16 @@ func (a *analysis) verdict() Verdict {
 // headline is hidden; where only a proof is missing it is shown, for what it is.
 func (a *analysis) unhealthy() (Verdict, bool) {
 	v := Verdict{Rung: Unhealthy}
-	because := func(hide bool, change, why string) {
-		v.Why, v.HideMoney = append(v.Why, why), v.HideMoney || hide
+	because := func(hide bool, change string, why ...string) {
+		v.Why, v.HideMoney = append(v.Why, why...), v.HideMoney || hide
 		v.Changes = append(v.Changes, change)
 	}
-	if !a.report.Reconciliation.OK {
-		for _, fault := range a.report.Reconciliation.Faults {
-			because(true, "", "The books do not add up: "+fault+".")
+	if r := a.report.Reconciliation; !r.OK {
+		why := []string{"The books do not add up, and no figure may be believed until they do."}
+		for _, fault := range r.Faults {
+			why = append(why, sentence(fault))
 		}
-		v.Changes = []string{"Find what was lost or counted twice, and build the comparison again from the events."}
+		because(true, "Find what was lost or counted twice, and build the comparison again from the events.", why...)
 	}
 	if n := a.facts.Noise; n != nil && n.Differ > 0 {
 		because(true, "Run shadow aa again once the control reproduces every price that was paid.",
@@ -90,7 +92,7 @@ func (a *analysis) collecting() (Verdict, bool) {
 			v.Why = append(v.Why, fmt.Sprintf("%d customers in %s, where %d are needed.", n, c.book.Currency, a.settings.MinClusters))
 		}
 		if open < a.settings.MinDays {
-			v.Why = append(v.Why, fmt.Sprintf("%d days with orders in %s, where %d are needed: a week has a pattern.", open, c.book.Currency, a.settings.MinDays))
+			v.Why = append(v.Why, fmt.Sprintf("%s with orders in %s, where %d are needed: a week has a pattern.", days(open), c.book.Currency, a.settings.MinDays))
 		}
 		if a.skewed(c) && !a.heavy(c) {
 			v.Why = append(v.Why, fmt.Sprintf("Few customers make much of the difference in %s (skewness %.1f): an interval needs %d customers, and there are %d.",
@@ -101,7 +103,7 @@ func (a *analysis) collecting() (Verdict, bool) {
 	if len(v.Why) == 0 {
 		return v, false
 	}
-	v.Why = append(v.Why, a.failing()...)
+	v.Why = append(append(v.Why, a.failing()...), a.aside()...)
 	v.Sentence = fmt.Sprintf("No verdict yet: there is too little to go by, and it takes about %s more.", days(v.DaysLeft))
 	v.Changes = []string{fmt.Sprintf("About %s more with orders like these.", days(v.DaysLeft))}
 	return v, true
@@ -155,6 +157,7 @@ func (a *analysis) doNot() (Verdict, bool) {
 	if len(v.Why) == 0 {
 		return v, false
 	}
+	v.Why = append(v.Why, a.aside()...)
 	v.Sentence = fmt.Sprintf("Do not switch: %s. %s", a.moneyWords(), v.Why[0])
 	return v, true
 }
@@ -194,6 +197,19 @@ func (a *analysis) decisive() []*finding {
 	for _, c := range a.findings {
 		if n := c.book.Compared.Lines; n > 0 && 100*n >= leastLines*a.report.Window.Lines {
 			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// aside tells of the currencies that are too small for the verdict.
+func (a *analysis) aside() []string {
+	var list []string
+	decisive := a.decisive()
+	for _, c := range a.findings {
+		if c.book.Compared.Lines > 0 && !slices.Contains(decisive, c) {
+			list = append(list, fmt.Sprintf("%s has %s of the lines, too few to be part of the verdict.", c.book.Currency,
+				percentText(rounded(percentOf(c.book.Compared.Lines, a.report.Window.Lines), 2))))
 		}
 	}
 	return list

@@ -20,7 +20,7 @@ func (a *analysis) ready() Verdict {
 				c.marginAt(0).Margin, literature[0].at, c.marginAt(1).Margin, literature[1].at))
 		v.Changes = append(v.Changes, fmt.Sprintf("Customers in %s who answer to price more strongly than %.2f. %s", code, demandBand.Low, c.money.Demand.Margin.Sentence))
 	}
-	v.Why = append(v.Why, fmt.Sprintf("All %d guardrails hold.", len(a.report.Guardrails)))
+	v.Why = append(append(v.Why, fmt.Sprintf("All %d guardrails hold.", len(a.report.Guardrails))), a.aside()...)
 	v.Changes = append(v.Changes, "A guardrail that fails, or an interval that comes to hold zero, as orders come in.")
 	v.Next = a.experiment()
 	v.Sentence = fmt.Sprintf("Ready for a live test: %s, and margin holds over all plausible elasticities; only a test shows what customers do.", a.moneyWords())
@@ -54,7 +54,8 @@ func (a *analysis) experiment() *Experiment {
 	e := &Experiment{Design: "switchback", Segment: "all", StopIf: a.stopIf(),
 		Why: "The candidate's prices belong to products and are public, so that customers of one arm would see those of the other: switch " +
 			"prices by region or category and stretch of time. Where each customer has prices of their own, an A/B test by customer finds more " +
-			"in the same time. Power is computed as for customers, which for a switchback is the best that can be had."}
+			"in the same time. Power is that of finding the difference at fixed demand, computed as for customers, which for a switchback is the " +
+			"best that can be had."}
 	customers, part := float64(len(c.sums.diff)), 1.0
 	if row := c.bestSegment(); row != nil {
 		e.Segment = row.Segment

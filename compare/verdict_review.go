@@ -21,6 +21,7 @@ func (a *analysis) review() (Verdict, bool) {
 	if len(v.Why) == 0 {
 		return v, false
 	}
+	v.Why = append(v.Why, a.aside()...)
 	v.Sentence = fmt.Sprintf("To be reviewed: %s. %s", a.moneyWords(), v.Why[0])
 	return v, true
 }
@@ -40,7 +41,7 @@ func (a *analysis) doubts(c *finding) []doubt {
 	what, sequence, band := c.basis()
 	add(what == "revenue", fmt.Sprintf("Costs are known for %.1f %% of revenue in %s, and revenue alone decides nothing.", c.money.Headline.Margin.Share, code),
 		fmt.Sprintf("Costs for at least %d %% of revenue.", leastCosts))
-	add(what == "margin" && band != stats.Positive && band != stats.Zero, c.turning(),
+	add(what == "margin" && band != stats.Positive, c.turning(),
 		"A live test that finds out on which side of the break-even customers are.")
 	add(what == "margin" && band == stats.Positive && sequence.Sign() == stats.Negative,
 		fmt.Sprintf("Margin in %s rises over the whole band from %.2f to %.2f, but falls at fixed demand: only customers who buy more pay for it.", code, demandBand.High, demandBand.Low),
@@ -48,7 +49,7 @@ func (a *analysis) doubts(c *finding) []doubt {
 	add(c.stockTurns != 0, fmt.Sprintf("At elasticity %.2f margin in %s would rise only with more stock than there was.", c.stockTurns, code), "More stock of what becomes cheaper.")
 	add(a.heavy(c), fmt.Sprintf("Few customers make the difference in %s: the largest 1 %% have %.0f %% of it, and an interval would need %d customers.",
 		code, c.money.Projection.TopShare, c.sums.moments.Needed()), "Look at those customers by name; no amount of waiting helps.")
-	add(!a.heavy(c) && sequence.Sign() == stats.Mixed, fmt.Sprintf("The anytime-valid interval of %s in %s holds zero: %s.", what, code, b.span(sequence)),
+	add(!a.heavy(c) && (sequence.Sign() == stats.Mixed || sequence.Sign() == stats.Zero), fmt.Sprintf("The anytime-valid interval of %s in %s holds zero: %s.", what, code, b.span(sequence)),
 		"More customers, as long as they are like those so far.")
 	add(c.twoWay.Sign() == stats.Mixed && sequence.Sign() != stats.Mixed && !a.heavy(c),
 		fmt.Sprintf("By customer and product the interval in %s holds zero (%s): few products decide.", code, b.span(c.twoWay)), "A candidate that moves more products.")
@@ -62,7 +63,7 @@ func (a *analysis) doubts(c *finding) []doubt {
 func (c *finding) turning() string {
 	e := c.money.Demand.Margin
 	if len(e.Constant)+len(e.Linear) == 0 {
-		return "The sign of margin in " + c.book.Currency + " depends on how customers answer to price. " + e.Sentence
+		return "Margin in " + c.book.Currency + " is not higher over the whole of what is plausible. " + e.Sentence
 	}
 	return fmt.Sprintf("The sign of margin in %s depends on how customers answer to price: it turns at elasticity %s, and %.2f to %.2f is plausible.",
 		c.book.Currency, e.roots(), demandBand.High, demandBand.Low)
