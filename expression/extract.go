@@ -29,6 +29,32 @@ func NewExtractor(paths ...Path) *Extractor {
 	return e
 }
 
+// List makes the Extractor read a list too, of whose items only these fields are
+// asked, for those who read many: its value comes behind all others, and is a []any
+// whose items Item takes apart. Call it before the first Extract.
+func (e *Extractor) List(path Path, fields ...string) {
+	slot := len(e.values)
+	e.values = append(e.values, nil)
+	e.add(&use{path: path, whole: true}, slot)
+	w := &e.root
+	for _, name := range path {
+		w = w.kids[slices.IndexFunc(w.kids, func(k *want) bool { return k.name == name })]
+	}
+	if w.slot == slot {
+		w.pruned, w.fields = true, slices.Clone(fields)
+	}
+}
+
+// Item gives the fields of an item of a list that was asked for with List, in the
+// order of the call; ok is false where the item is no object.
+func Item(item any) (fields []any, ok bool) {
+	r, ok := item.(*record)
+	if !ok {
+		return nil, false
+	}
+	return r.values, true
+}
+
 // Extract gives the values in the order of the paths, as FromJSON makes them,
 // nil for what is not there. The slice is good until the next call, the values
 // stay. What no path names is checked for its brackets and quotes only. A path

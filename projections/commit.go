@@ -14,6 +14,30 @@ import (
 	"banyan/projections/state"
 )
 
+// ask lets an Asker ask, before the transaction of a batch. What it keeps is of no use
+// where an event of the batch is parked, so that a Program that asks should stop at
+// what it cannot apply.
+func (r *run) ask(ctx context.Context, b *batch) error {
+	asker, ok := r.opts.Program.(Asker)
+	if !ok || len(b.events) == 0 {
+		return nil
+	}
+	r.stats.waits("asking: the program waits for an answer")
+	var flowing []*Event
+	for _, e := range b.events {
+		if e.Fault == nil && r.badness(e) == nil && !r.chains.follows(e) {
+			flowing = append(flowing, e)
+		}
+	}
+	if len(flowing) == 0 {
+		return nil
+	}
+	if err := asker.Ask(ctx, flowing); err != nil {
+		return fmt.Errorf("ask before a batch: %w", err)
+	}
+	return nil
+}
+
 // commit does a batch in one transaction. After an error nothing of it is done, or
 // nobody knows; see recover.
 func (r *run) commit(ctx context.Context, b *batch) error {

@@ -90,6 +90,17 @@ type Batcher interface {
 	ApplyBatch(ctx context.Context, tx pgx.Tx, events []*Event) error
 }
 
+// Asker is a Batcher that has to ask others what to do with a batch: a service that
+// may be slow, or down for an hour. Ask is called before the batch's transaction
+// begins, so that no lock is held and no other owner kept waiting meanwhile; it may
+// block until it has its answers or ctx ends. It gets the events that ApplyBatch will
+// get, and gets the same ones again where the transaction came to nothing: whatever
+// it keeps in memory has to be held against the database first. An error ends the
+// Run, unless it is one that passes.
+type Asker interface {
+	Ask(ctx context.Context, events []*Event) error
+}
+
 // Firer is a Program whose timers fire. Fire may change rows and promise effects
 // like Apply. Only aligned projections have timers.
 type Firer interface {

@@ -216,7 +216,10 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			continue
 		}
-		err := r.commit(ctx, b)
+		err := r.ask(ctx, b)
+		if err == nil {
+			err = r.commit(ctx, b)
+		}
 		var held *control.HeldError
 		switch {
 		case err == nil:

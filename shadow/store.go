@@ -1,0 +1,264 @@
+package shadow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+
+	"banyan/compare"
+	"banyan/projections/control"
+)
+
+// Kinds of rows in the table state. Those of a currency have it behind a slash.
+const (
+	rowBatch   = "batch" // the number of the last batch: whoever writes must have read it
+	rowLedger  = "ledger"
+	rowBook    = "book"
+	rowCluster = "cluster"
+	rowProduct = "product"
+	rowMove    = "move"
+	rowDay     = "day"
+	rowKnown   = "known" // what is known of a product
+	rowNoise   = "noise" // the last control against control
+)
+
+// DB is what rows are read through: a pool, a connection or a transaction.
+type DB interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// ledgerRow is the row of what is not of one currency.
+type ledgerRow struct {
+	Ledger  *compare.Ledger `json:"ledger"`
+	Last    lastEvent       `json:"last"`
+	Group   control.Mark    `json:"group"`
+	Pending []change        `json:"pending,omitempty"`
+	// Sample is the smallest sample that was compared, of 10,000.
+	Sample int64 `json:"sample"`
+}
+
+func table(schema, name string) string { return pgx.Identifier{schema, name}.Sanitize() }
+
+// readNumber gives the number of the last batch that was written, 0 for none.
+func readNumber(ctx context.Context, db DB, schema string) (int64, error) {
+	var data []byte
+	err := db.QueryRow(ctx, `SELECT data FROM `+table(schema, tableState)+` WHERE kind = $1`, rowBatch).Scan(&data)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read where the shadow's state is: %w", err)
+	}
+	return strconv.ParseInt(string(data), 10, 64)
+}
+
+// load makes memory of the rows.
+func (c *Comparator) load(ctx context.Context) error {
+	c.number = -1
+	s := newCore(c.opts)
+	st, err := readState(ctx, c.pool, c.schema)
+	if err != nil {
+		return err
+	}
+	s.ledger = st.ledger
+	s.world = st.world
+	if c.opts.Journal {
+		s.done = c.entry
+	}
+	c.core, c.last = s, st.row.Last
+	return nil
+}
+
+// stored is what the rows of a shadow say.
+type stored struct {
+	number int64
+	ledger *compare.Ledger
+	world  *World
+	row    ledgerRow
+	noise  *compare.Noise
+}
+
+// readState reads all rows.
+func readState(ctx context.Context, db DB, schema string) (*stored, error) {
+	st := &stored{ledger: compare.NewLedger(), world: newWorld()}
+	rows, err := db.Query(ctx, `SELECT kind, key, data FROM `+table(schema, tableState))
+	if err != nil {
+		return nil, fmt.Errorf("read the shadow's state: %w", err)
+	}
+	defer rows.Close()
+	books := map[string]*compare.Book{}
+	for rows.Next() {
+		var kind string
+		var key, data []byte
+		if err := rows.Scan(&kind, &key, &data); err != nil {
+			return nil, fmt.Errorf("read the shadow's state: %w", err)
+		}
+		if err := st.take(kind, string(key), data, books); err != nil {
+			return nil, fmt.Errorf("read the shadow's state: row %s %q: %w", kind, key, err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read the shadow's state: %w", err)
+	}
+	if st.row.Ledger != nil {
+		st.ledger = st.row.Ledger
+		if st.ledger.Excluded == nil {
+			st.ledger.Excluded = map[compare.Reason]int64{}
+		}
+	}
+	st.ledger.Books = books
+	for currency, b := range books {
+		b.Currency = currency
+		b.Fill()
+	}
+	st.world.group, st.world.pending = st.row.Group, st.row.Pending
+	return st, nil
+}
+
+// take reads one row.
+func (st *stored) take(kind, key string, data []byte, books map[string]*compare.Book) (err error) {
+	kind, currency := cutKind(kind)
+	book := func() *compare.Book {
+		b := books[currency]
+		if b == nil {
+			b = &compare.Book{}
+			b.Fill()
+			books[currency] = b
+		}
+		return b
+	}
+	switch kind {
+	case rowBatch:
+		st.number, err = strconv.ParseInt(string(data), 10, 64)
+	case rowLedger:
+		err = json.Unmarshal(data, &st.row)
+	case rowNoise:
+		err = json.Unmarshal(data, &st.noise)
+	case rowBook:
+		err = json.Unmarshal(data, book())
+	case rowCluster:
+		err = into(book().Clusters, key, data)
+	case rowProduct:
+		err = into(book().Products, key, data)
+	case rowMove, rowDay:
+		var n int64
+		if n, err = strconv.ParseInt(key, 10, 64); err != nil {
+			return err
+		}
+		if kind == rowMove {
+			return into(book().Moves, n, data)
+		}
+		err = into(book().Days, int32(n), data)
+	case rowKnown:
+		p := st.world.product(key)
+		if err = json.Unmarshal(data, p); err == nil {
+			p.know()
+		}
+	default:
+		err = errors.New("a later version wrote it; use that one")
+	}
+	return err
+}
+
+func cutKind(kind string) (name, currency string) {
+	for i := range len(kind) {
+		if kind[i] == '/' {
+			return kind[:i], kind[i+1:]
+		}
+	}
+	return kind, ""
+}
+
+func into[K comparable, V any](m map[K]*V, key K, data []byte) error {
+	v := new(V)
+	if err := json.Unmarshal(data, v); err != nil {
+		return err
+	}
+	m[key] = v
+	return nil
+}
+
+// rowsOf gathers rows that are to be written.
+type rowsOf struct {
+	kinds []string
+	keys  [][]byte
+	data  [][]byte
+	err   error
+}
+
+func (r *rowsOf) put(kind, key string, v any) {
+	data, err := json.Marshal(v)
+	if err != nil && r.err == nil {
+		r.err = fmt.Errorf("write row %s %q: %w", kind, key, err)
+	}
+	r.kinds, r.keys, r.data = append(r.kinds, kind), append(r.keys, []byte(key)), append(r.data, data)
+}
+
+// save writes what has changed. The first statement is for the case that the fence
+// did not see: two that have the same partitions and other states.
+func (c *Comparator) save(ctx context.Context, tx pgx.Tx) error {
+	s := c.core
+	number := []byte(strconv.FormatInt(c.number, 10))
+	sql := `INSERT INTO ` + tableState + ` (kind, key, data) VALUES ($1, '', $2)`
+	args := []any{rowBatch, number}
+	if c.number > 1 {
+		sql = `UPDATE ` + tableState + ` SET data = $2 WHERE kind = $1 AND data = $3`
+		args = append(args, []byte(strconv.FormatInt(c.number-1, 10)))
+	}
+	if tag, err := tx.Exec(ctx, sql, args...); err != nil || tag.RowsAffected() != 1 {
+		return errors.Join(fmt.Errorf("the state is not at batch %d, on which batch %d rests", c.number-1, c.number), err)
+	}
+	rows := &rowsOf{}
+	rows.put(rowLedger, "", ledgerRow{s.ledger, c.last, s.world.group, s.world.pending, s.sample})
+	for _, currency := range s.ledger.Currencies() {
+		b := s.ledger.Books[currency]
+		rows.put(rowBook+"/"+currency, "", b)
+		ch := b.TakeChanges()
+		for _, k := range ch.Clusters {
+			rows.put(rowCluster+"/"+currency, k, b.Clusters[k])
+		}
+		for _, k := range ch.Products {
+			rows.put(rowProduct+"/"+currency, k, b.Products[k])
+		}
+		for _, k := range ch.Moves {
+			rows.put(rowMove+"/"+currency, strconv.FormatInt(k, 10), b.Moves[k])
+		}
+		for _, k := range ch.Days {
+			rows.put(rowDay+"/"+currency, strconv.Itoa(int(k)), b.Days[k])
+		}
+	}
+	for _, p := range s.world.changed {
+		p.dirty = false
+		rows.put(rowKnown, p.key, p)
+	}
+	clear(s.world.changed)
+	s.world.changed = s.world.changed[:0]
+	if rows.err != nil {
+		return rows.err
+	}
+	if _, err := tx.Exec(ctx, `INSERT INTO `+tableState+` (kind, key, data) SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[])
+		ON CONFLICT (kind, key) DO UPDATE SET data = excluded.data`, rows.kinds, rows.keys, rows.data); err != nil {
+		return fmt.Errorf("write the shadow's state: %w", err)
+	}
+	return c.saveJournal(ctx, tx)
+}
+
+func (c *Comparator) saveJournal(ctx context.Context, tx pgx.Tx) error {
+	if len(c.journal) == 0 {
+		return nil
+	}
+	_, err := tx.Conn().CopyFrom(ctx, pgx.Identifier{tableJournal}, []string{"part", "off", "data"},
+		pgx.CopyFromSlice(len(c.journal), func(i int) ([]any, error) {
+			r := &c.journal[i]
+			return []any{int32(r.part), r.offset, r.data}, nil
+		}))
+	if err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return nil
+}
