@@ -81,6 +81,7 @@ type outcome struct {
 	err      error
 	status   int
 	response *quote.Response
+	spoilt   error     // what is wrong with those answers that the response is without
 	began    time.Time // of the first request
 	attempts int
 	// sent says that the candidate has had the orders, or a part of them.
@@ -249,11 +250,22 @@ func (c *Client) read(ctx context.Context, r *http.Response) outcome {
 	case err != nil:
 		return outcome{reason: Failed, err: fmt.Errorf("the answer broke off: %w", err)}
 	}
-	response, err := decode(body)
+	response, err := quote.DecodeResponse(body)
 	if err != nil {
+		err = fmt.Errorf("read the answer: %w", first(err))
+	}
+	if err != nil && len(response.Answers) == 0 {
 		return outcome{reason: Unparsable, err: err}
 	}
-	return outcome{response: response}
+	return outcome{response: &response, spoilt: err}
+}
+
+// first is short where much is wrong.
+func first(err error) error {
+	if all, ok := errors.AsType[quote.Faults](err); ok && len(all) > 1 {
+		return fmt.Errorf("%w (the first of several)", all[0])
+	}
+	return err
 }
 
 var errOversize = errors.New("the answer is too large")

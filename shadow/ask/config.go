@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"banyan/quote"
 )
 
 // Config says how a candidate is asked. Defaults gives one that harms nobody; New
@@ -98,8 +100,8 @@ func (c Config) Check() error {
 	want(c.Timeout > 0, "Timeout", c.Timeout, "give the candidate some time, such as 1s")
 	want(c.Connect > 0 && c.Connect <= c.Timeout, "Connect", c.Connect, "it must be above 0 and within Timeout")
 	want(c.Concurrency >= 1 && c.Concurrency <= 1024, "Concurrency", c.Concurrency, "it must be 1 to 1024")
-	want(c.Batch >= 1 && c.Batch <= 10_000, "Batch", c.Batch, "it must be 1 to 10000")
-	want(c.Lines >= 1, "Lines", c.Lines, "it must be at least 1")
+	want(c.Batch >= 1 && c.Batch <= quote.MaxOrders, "Batch", c.Batch, fmt.Sprintf("it must be 1 to %d", quote.MaxOrders))
+	want(c.Lines >= 1 && c.Lines <= quote.MaxLines, "Lines", c.Lines, fmt.Sprintf("it must be 1 to %d", quote.MaxLines))
 	want(c.MaxBody >= 1024 && c.MaxBody <= 1<<30, "MaxBody", c.MaxBody, "it must be 1 KiB to 1 GiB")
 	want(c.Retries >= 0 && c.Retries <= 3, "Retries", c.Retries, "it must be 0 to 3")
 	want(c.RetryShare >= 0 && c.RetryShare <= 0.5, "RetryShare", c.RetryShare, "it must be 0 to 0.5, a share of the calls")
@@ -154,18 +156,28 @@ func parse(text string) (*url.URL, error) {
 // show is a URL for people to read: without user, password and query, which may
 // hold what is nobody's business.
 func show(text string) string {
-	text, query, _ := strings.Cut(text, "?")
-	if at := strings.LastIndex(text, "@"); at >= 0 || strings.Contains(query, "@") {
-		start := 0
-		if i := strings.Index(text, "//"); i >= 0 && i < at {
-			start = i + 2
-		}
-		if at >= 0 {
-			text = text[:start] + "..." + text[at:]
-		}
-	}
 	if text == "" {
 		return "empty"
 	}
-	return text
+	if u, err := url.Parse(text); err == nil {
+		shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, Opaque: u.Opaque}
+		if u.User != nil {
+			shown.User = url.User("...")
+		}
+		return shown.String()
+	}
+	// What cannot be read may have its password anywhere before the last @.
+	scheme, rest, ok := strings.Cut(text, "//")
+	if !ok {
+		scheme, rest = "", text
+	}
+	at := strings.LastIndex(rest, "@")
+	if at >= 0 {
+		rest = "..." + rest[at:]
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	if ok {
+		return scheme + "//" + rest
+	}
+	return rest
 }

@@ -2,8 +2,6 @@ package ask
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -110,20 +108,4 @@ func appendString(b []byte, s string) []byte {
 		}
 	}
 	return append(append(append(b, '"'), s...), '"')
-}
-
-// decode reads an answer. What a later version may add is skipped.
-func decode(body []byte) (*quote.Response, error) {
-	var r struct {
-		quote.Response
-		Answers *[]quote.Answer `json:"answers"`
-	}
-	if err := json.Unmarshal(body, &r); err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
-	}
-	if r.Answers == nil {
-		return nil, errors.New(`read the answer: it has no "answers"`)
-	}
-	r.Response.Answers = *r.Answers
-	return &r.Response, nil
 }

@@ -13,9 +13,11 @@ import (
 // freshness is how old the witness may become.
 const freshness = time.Minute
 
-// match gives each order its answer, wherever it stands in the response.
-func (c *Client) match(orders []quote.Order, response *quote.Response, results []Result, took time.Duration) {
-	answers := response.Answers
+// match gives each order its answer, wherever it stands in the response. One without
+// may be an order whose answer could not be read: nobody can say which of them that
+// was, but the candidate did answer, and the others are not to suffer for it.
+func (c *Client) match(orders []quote.Order, o outcome, results []Result, took time.Duration) {
+	answers := o.response.Answers
 	var t tally
 	if !aligned(orders, answers) {
 		t.align(orders, answers, results)
@@ -26,9 +28,13 @@ func (c *Client) match(orders []quote.Order, response *quote.Response, results [
 	}
 	for i := range results {
 		r := &results[i]
-		r.Status, r.Took = 200, took
-		if r.Reason == "" {
-			r.Reason, r.Err = t.check(&orders[i], r)
+		r.Status, r.Took = o.status, took
+		switch {
+		case r.Reason != "":
+		case r.Answer == nil && o.spoilt != nil:
+			r.Reason, r.Err, r.Suspicion = Unparsable, o.spoilt, Pinned
+		default:
+			r.Reason, r.Err = t.check(&orders[i], r.Answer)
 		}
 		if r.Reason != "" && r.Reason != Declined {
 			r.Answer = nil
@@ -82,9 +88,8 @@ func (t *tally) align(orders []quote.Order, answers []quote.Answer, results []Re
 }
 
 // check looks whether the answer has a price for each line, and brings the prices
-// into the order of the lines.
-func (t *tally) check(o *quote.Order, r *Result) (Reason, error) {
-	a := r.Answer
+// into the order of the lines. No line is in it twice, says quote.DecodeResponse.
+func (t *tally) check(o *quote.Order, a *quote.Answer) (Reason, error) {
 	switch {
 	case a == nil:
 		return NoAnswer, errors.New("the order is missing in the answer")
@@ -95,16 +100,7 @@ func (t *tally) check(o *quote.Order, r *Result) (Reason, error) {
 	}
 	prices := make(map[int64]quote.Price, len(a.Lines))
 	for _, p := range a.Lines {
-		switch before, twice := prices[p.Line]; {
-		case !slices.ContainsFunc(o.Lines, func(l quote.Line) bool { return l.Line == p.Line }):
-			t.unasked++
-		case !twice:
-			prices[p.Line] = p
-		case reflect.DeepEqual(before, p):
-			t.duplicates++
-		default:
-			return Duplicate, fmt.Errorf("the candidate gave two different prices to line %d", p.Line)
-		}
+		prices[p.Line] = p
 	}
 	lines := make([]quote.Price, len(o.Lines))
 	for i, l := range o.Lines {
@@ -114,6 +110,7 @@ func (t *tally) check(o *quote.Order, r *Result) (Reason, error) {
 		}
 		lines[i] = p
 	}
+	t.unasked += uint64(max(0, len(a.Lines)-len(lines)))
 	a.Lines = lines
 	return "", nil
 }

@@ -33,11 +33,13 @@ func (o outcome) mayBeAnOrder() bool {
 //
 //	2 + 2*ceil(log2(orders of the batch))
 //
-// calls. The first batches of a run have no witness: they are halved until one half
-// works, or ceil(log2(orders)) + 2 calls have failed with none that did.
+// calls. Three times as many is all that a batch may cost: what it leaves in the
+// dark is Shared. The first batches of a run have no witness: they are halved until
+// one half works, or ceil(log2(orders)) + 2 calls have failed with none that did.
 type search struct {
 	client *Client
 	ctx    context.Context
+	left   int  // calls that may still be made
 	blind  int  // failed calls that are still borne while nothing has worked
 	worked bool // the candidate has answered something since the batch began
 	asked  bool // the witness
@@ -51,7 +53,8 @@ type search struct {
 
 // batch asks for orders that fit one call, and fills in their results.
 func (c *Client) batch(ctx context.Context, orders []quote.Order, results []Result) {
-	s := search{client: c, ctx: ctx, blind: bits.Len(uint(len(orders)-1)) + 2}
+	halvings := bits.Len(uint(len(orders) - 1)) // ceil(log2)
+	s := search{client: c, ctx: ctx, left: 3 * (2 + 2*halvings), blind: halvings + 2}
 	s.ask(orders, results)
 	if s.worked {
 		for i := range results {
@@ -63,10 +66,11 @@ func (c *Client) batch(ctx context.Context, orders []quote.Order, results []Resu
 }
 
 func (s *search) ask(orders []quote.Order, results []Result) {
-	if s.over || s.last.reason != "" && !s.client.gate.closed() {
+	if s.over || s.left <= 0 || s.last.reason != "" && !s.client.gate.closed() {
 		s.fail(s.last, results, false)
 		return
 	}
+	s.left--
 	o := s.client.call(s.ctx, orders, s.verdict)
 	if s.began.IsZero() {
 		s.began = o.began
@@ -76,7 +80,7 @@ func (s *search) ask(orders []quote.Order, results []Result) {
 	}
 	if o.reason == "" {
 		s.worked = true
-		s.client.match(orders, o.response, results, time.Since(s.began))
+		s.client.match(orders, o, results, time.Since(s.began))
 		return
 	}
 	s.last = o
@@ -125,6 +129,7 @@ func (s *search) witness() {
 		return
 	}
 	s.asked = true
+	s.left--
 	s.client.count.witness()
 	o := s.client.call(s.ctx, []quote.Order{w.order}, s.verdict)
 	s.worked = o.reason == ""
