@@ -76,8 +76,9 @@ type finding struct {
 	sequence, known stats.Interval
 	// twoWay is by customer and product.
 	twoWay stats.Interval
-	// margin is the sign of its difference over the whole band.
-	margin stats.Sign
+	// margin is the sign of its difference over the whole band, studied that between
+	// the two studies of the literature alone.
+	margin, studied stats.Sign
 	// stockTurns is the elasticity in the band at which stock turns a gain of margin
 	// into a loss; 0 for none.
 	stockTurns float64

@@ -49,6 +49,7 @@ func (c *finding) demand() {
 	coarse := coarser(moves)
 	v.Revenue, _ = breakEven(stats.Revenue, coarse)
 	v.Margin, c.margin = breakEven(stats.Margin, coarse)
+	c.studied = agreed(stats.ConstantElasticity.Sign(stats.Margin, coarse, stats.Plausible), stats.Linear.Sign(stats.Margin, coarse, stats.Plausible))
 	if b.Known.Lines == 0 && b.Compared.Lines > 0 {
 		v.Margin.Sentence, c.margin = "No cost is known, so that nothing can be said of margin.", stats.Mixed
 	}
@@ -171,10 +172,7 @@ func breakEven(measure stats.Measure, moves []stats.Move) (BreakEven, stats.Sign
 	linear := stats.Linear.BreakEven(measure, moves, demandBand)
 	v := BreakEven{Constant: turns(stats.ConstantElasticity, measure, moves, constant.Roots),
 		Linear: turns(stats.Linear, measure, moves, linear.Roots)}
-	sign := stats.Mixed
-	if constant.OverBand == linear.OverBand {
-		sign = constant.OverBand
-	}
+	sign := agreed(constant.OverBand, linear.OverBand)
 	switch sign {
 	case stats.Positive:
 		v.Holds = "gain"
@@ -183,6 +181,14 @@ func breakEven(measure stats.Measure, moves []stats.Move) (BreakEven, stats.Sign
 	}
 	v.Sentence = v.words(measure, constant.Finding, sign)
 	return v, sign
+}
+
+// agreed is what both models of demand say, Mixed where they do not agree.
+func agreed(constant, linear stats.Sign) stats.Sign {
+	if constant != linear {
+		return stats.Mixed
+	}
+	return constant
 }
 
 // turns keeps the roots at which the sign does turn.

@@ -146,7 +146,7 @@ func (a *analysis) doNot() (Verdict, bool) {
 	v := Verdict{Rung: DoNot, Why: a.failing()}
 	for _, g := range a.report.Guardrails {
 		if !g.OK {
-			v.Changes = append(v.Changes, fmt.Sprintf("A candidate that keeps the guardrail: %s (%s).", g.Name, g.Limit))
+			v.Changes = append(v.Changes, fmt.Sprintf("A candidate that keeps the guardrail: %s (limit: %s).", g.Name, g.Limit))
 		}
 	}
 	for _, c := range a.decisive() {
@@ -163,12 +163,12 @@ func (a *analysis) doNot() (Verdict, bool) {
 }
 
 // harm is what speaks against the candidate in one currency. A price cut loses at fixed
-// demand by its nature; where margin rises over the whole band that loss alone condemns
-// nothing, and what customers do decides: it is for review.
+// demand by its nature; where margin rises by both studies of the literature that loss
+// alone condemns nothing, and what customers do decides: it is for review.
 func (a *analysis) harm(c *finding) (why, change []string) {
 	what, sequence, band := c.basis()
 	code := c.book.Currency
-	if sequence.Sign() == stats.Negative && band != stats.Positive && !a.heavy(c) {
+	if sequence.Sign() == stats.Negative && !c.earnedBack() && !a.heavy(c) {
 		why = append(why, fmt.Sprintf("At fixed demand %s in %s falls, and chance does not explain it: the anytime-valid interval is %s to %s.",
 			what, code, c.book.about(sequence.Low), c.book.about(sequence.High)))
 		change = append(change, "Prices under which "+what+" in "+code+" does not fall at fixed demand.")
@@ -176,10 +176,20 @@ func (a *analysis) harm(c *finding) (why, change []string) {
 	if what == "margin" && band == stats.Negative {
 		why = append(why, fmt.Sprintf("Margin in %s falls at every elasticity from %.2f to %.2f: by %s at %.2f, by %s at %.2f.", code, demandBand.High, demandBand.Low,
 			c.marginAt(0).loss(), literature[0].at, c.marginAt(1).loss(), literature[1].at))
-		change = append(change, fmt.Sprintf("An elasticity of this shop, found in a live test, outside %.2f to %.2f; %s", demandBand.High, demandBand.Low,
-			lowerFirst(c.money.Demand.Margin.Sentence)))
+		if e := c.money.Demand.Margin; len(e.Constant)+len(e.Linear) == 0 {
+			change = append(change, "Other prices. "+e.Sentence)
+		} else {
+			change = append(change, fmt.Sprintf("An elasticity of this shop, found in a live test, outside %.2f to %.2f. %s", demandBand.High, demandBand.Low, e.Sentence))
+		}
 	}
 	return why, change
+}
+
+// earnedBack says that margin rises between the two studies, whatever it does at fixed
+// demand.
+func (c *finding) earnedBack() bool {
+	what, _, _ := c.basis()
+	return what == "margin" && c.studied == stats.Positive
 }
 
 // basis is what decides in a currency: margin where enough costs are known, with its

@@ -43,8 +43,8 @@ func (a *analysis) doubts(c *finding) []doubt {
 		fmt.Sprintf("Costs for at least %d %% of revenue.", leastCosts))
 	add(what == "margin" && band != stats.Positive, c.turning(),
 		"A live test that finds out on which side of the break-even customers are.")
-	add(what == "margin" && band == stats.Positive && sequence.Sign() == stats.Negative,
-		fmt.Sprintf("Margin in %s rises over the whole band from %.2f to %.2f, but falls at fixed demand: only customers who buy more pay for it.", code, demandBand.High, demandBand.Low),
+	add(c.earnedBack() && sequence.Sign() == stats.Negative,
+		fmt.Sprintf("Margin in %s falls at fixed demand: it rises only where customers buy more, as at elasticities of %.2f to %.2f.", code, literature[0].at, literature[1].at),
 		"A live test on little of the shop, because a shadow cannot see customers buy more.")
 	add(c.stockTurns != 0, fmt.Sprintf("At elasticity %.2f margin in %s would rise only with more stock than there was.", c.stockTurns, code), "More stock of what becomes cheaper.")
 	add(a.heavy(c), fmt.Sprintf("Few customers make the difference in %s: the largest 1 %% have %.0f %% of it, and an interval would need %d customers.",

@@ -21,7 +21,7 @@ func (a *analysis) moneyWords() string {
 		case diff > 0:
 			parts = append(parts, fmt.Sprintf("%s more (%s)", h.Diff, percentText(rounded(h.Percent, 2))))
 		case diff < 0:
-			parts = append(parts, fmt.Sprintf("%s less (%s)", positive(h.Diff), percentText(rounded(h.Percent, 2))))
+			parts = append(parts, fmt.Sprintf("%s less (%s)", positive(h.Diff), percentText(rounded(-h.Percent, 2))))
 		default:
 			parts = append(parts, "just as much in "+c.book.Currency)
 		}
@@ -57,9 +57,4 @@ func sentence(text string) string {
 	first, size := utf8.DecodeRuneInString(text)
 	text = string(unicode.ToUpper(first)) + text[size:]
 	return strings.TrimSuffix(text, ".") + "."
-}
-
-func lowerFirst(text string) string {
-	first, size := utf8.DecodeRuneInString(text)
-	return string(unicode.ToLower(first)) + text[size:]
 }
