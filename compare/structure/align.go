@@ -204,7 +204,7 @@ func shown(label string) string {
 // inAnyOrder pairs equal elements; what is left over is paired in its order
 // where both are objects or lists, which are likely the same thing, changed.
 func (r *rows) inAnyOrder() {
-	equal, xs, ys := sortOut(r.x, r.y)
+	equal, xs, ys := sortOut(r.x, r.y, indices(len(r.x), nil, 0), indices(len(r.y), nil, 1))
 	for _, p := range equal {
 		r.put(p[0], p[1])
 	}
@@ -225,23 +225,24 @@ func (r *rows) rest(xs, ys []int) {
 }
 
 // sortOut pairs what is equal on both sides, wherever it stands, and gives the
-// indices that are left.
-func sortOut(x, y []*node) (equal [][2]int, xs, ys []int) {
+// rest: of the elements of x and y with the indices is and js.
+func sortOut(x, y []*node, is, js []int) (equal [][2]int, xs, ys []int) {
 	have := map[digest][]int{}
-	for j, n := range y {
-		have[n.digest] = append(have[n.digest], j)
+	for _, j := range js {
+		have[y[j].digest] = append(have[y[j].digest], j)
 	}
 	taken := make([]bool, len(y))
-	for i, n := range x {
-		of := have[n.digest]
+	for _, i := range is {
+		d := x[i].digest
+		of := have[d]
 		if len(of) == 0 {
 			xs = append(xs, i)
 			continue
 		}
 		equal = append(equal, [2]int{i, of[0]})
-		taken[of[0]], have[n.digest] = true, of[1:]
+		taken[of[0]], have[d] = true, of[1:]
 	}
-	for j := range y {
+	for _, j := range js {
 		if !taken[j] {
 			ys = append(ys, j)
 		}
@@ -249,13 +250,26 @@ func sortOut(x, y []*node) (equal [][2]int, xs, ys []int) {
 	return equal, xs, ys
 }
 
+// indices are those from 0 to n that are not kept on the given side.
+func indices(n int, kept [][2]int, side int) []int {
+	var left []int
+	for i := range n {
+		if len(kept) > 0 && kept[0][side] == i {
+			kept = kept[1:]
+			continue
+		}
+		left = append(left, i)
+	}
+	return left
+}
+
 // inSequence pairs two lists whose order matters: the longest common
 // subsequence stays, what has an equal elsewhere has moved, and the rest of each
 // gap between is paired from its start.
 func (r *rows) inSequence(x, y *node) {
 	kept := common(r.x, r.y)
-	equal, xs, ys := sortOut(r.x, r.y)
-	if len(equal) > len(kept) {
+	moved, xs, ys := sortOut(r.x, r.y, indices(len(r.x), kept, 0), indices(len(r.y), kept, 1))
+	if len(moved) > 0 {
 		p := place{Pos: -1}
 		if r.left == 0 {
 			r.more++
@@ -290,10 +304,6 @@ func takeBelow(from *[]int, limit int) []int {
 	return taken
 }
 
-// largestTable is how many cells common works on; larger lists are taken to have
-// only their beginning and end in common.
-const largestTable = 1 << 20
-
 // common gives the index pairs of a longest common subsequence; of several
 // always the same one.
 func common(x, y []*node) [][2]int {
@@ -309,37 +319,10 @@ func common(x, y []*node) [][2]int {
 		tail = append(tail, [2]int{xe, ye})
 	}
 	slices.Reverse(tail)
-	return slices.Concat(kept, middle(x, y, from, xe, ye), tail)
-}
-
-// middle is the classic table of lengths, from the end.
-func middle(x, y []*node, from, xe, ye int) (kept [][2]int) {
-	w, h := ye-from+1, xe-from+1
-	if w <= 1 || h <= 1 || w > largestTable/h {
-		return nil
+	middle := subsequence(x[from:xe], y[from:ye])
+	for i := range middle {
+		middle[i][0] += from
+		middle[i][1] += from
 	}
-	length := make([]int32, w*h)
-	for i := xe - 1; i >= from; i-- {
-		for j := ye - 1; j >= from; j-- {
-			at := (i-from)*w + j - from
-			if x[i].digest == y[j].digest {
-				length[at] = length[at+w+1] + 1
-			} else {
-				length[at] = max(length[at+w], length[at+1])
-			}
-		}
-	}
-	for i, j := from, from; i < xe && j < ye; {
-		at := (i-from)*w + j - from
-		switch {
-		case x[i].digest == y[j].digest:
-			kept = append(kept, [2]int{i, j})
-			i, j = i+1, j+1
-		case length[at+w] >= length[at+1]:
-			i++
-		default:
-			j++
-		}
-	}
-	return kept
+	return slices.Concat(kept, middle, tail)
 }

@@ -32,7 +32,7 @@ func (c *Comparer) JSON(control, candidate []byte) (Result, error) {
 		faults = append(faults, &ParseError{"candidate", errY})
 	}
 	if len(faults) > 0 {
-		return Result{Uses: c.uses()}, errors.Join(faults...)
+		return Result{Uses: c.Rules()}, errors.Join(faults...)
 	}
 	return c.Compare(x, y)
 }
@@ -43,11 +43,11 @@ func (c *Comparer) JSON(control, candidate []byte) (Result, error) {
 func (c *Comparer) Values(control, candidate any) (Result, error) {
 	x, err := json.Marshal(control)
 	if err != nil {
-		return Result{Uses: c.uses()}, fmt.Errorf("write control as JSON: %w", err)
+		return Result{Uses: c.Rules()}, fmt.Errorf("write control as JSON: %w", err)
 	}
 	y, err := json.Marshal(candidate)
 	if err != nil {
-		return Result{Uses: c.uses()}, fmt.Errorf("write candidate as JSON: %w", err)
+		return Result{Uses: c.Rules()}, fmt.Errorf("write candidate as JSON: %w", err)
 	}
 	return c.JSON(x, y)
 }
@@ -55,7 +55,7 @@ func (c *Comparer) Values(control, candidate any) (Result, error) {
 // Compare compares two documents that this Comparer has read; others are
 // refused. It does not panic: what go-cmp cannot do comes back as an error.
 func (c *Comparer) Compare(control, candidate *Document) (res Result, err error) {
-	res.Uses = c.uses()
+	res.Uses = c.Rules()
 	if control == nil || candidate == nil || control.by != c || candidate.by != c {
 		return res, errors.New("compare documents: both must have been read by this Comparer")
 	}

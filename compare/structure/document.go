@@ -64,7 +64,7 @@ func (c *Comparer) Parse(b []byte) (*Document, error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
-	d := &Document{by: c, uses: c.uses()}
+	d := &Document{by: c, uses: c.Rules()}
 	p := &parser{dec: dec, doc: d}
 	var under []follow
 	var matched []*rule

@@ -131,7 +131,8 @@ func limit(field, path, text string, faults *[]error) *big.Rat {
 	return d.rat()
 }
 
-func (c *Comparer) uses() []Use {
+// Rules lists all rules of the Options, as used by nobody yet.
+func (c *Comparer) Rules() []Use {
 	uses := make([]Use, len(c.rules))
 	for i, r := range c.rules {
 		uses[i].Rule = r.text

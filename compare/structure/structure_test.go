@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
 
 	"banyan/compare/structure"
 )
@@ -280,18 +282,18 @@ func TestWorst(t *testing.T) {
 func TestOneChangeIsOneDifference(t *testing.T) {
 	const seed = 7
 	rng := rand.New(rand.NewPCG(seed, 0))
-	for range 300 {
+	for round := range 600 {
 		n := 1 + rng.IntN(40)
 		x := make([]string, n)
 		for i := range x {
-			x[i] = fmt.Sprintf(`{"id":%d,"n":%d}`, i, rng.IntN(5))
+			x[i] = fmt.Sprintf(`{"id":%d,"n":%d}`, i*(round%2), rng.IntN(5)) // in every other round many are equal
 		}
 		y := slices.Clone(x)
 		at := rng.IntN(n)
 		want := structure.Value
 		switch rng.IntN(3) {
 		case 0:
-			y[at] = fmt.Sprintf(`{"id":%d,"n":9}`, at)
+			y[at] = fmt.Sprintf(`{"id":%d,"n":9}`, at*(round%2))
 		case 1:
 			y, want = slices.Delete(y, at, at+1), structure.Missing
 		case 2:
@@ -302,6 +304,54 @@ func TestOneChangeIsOneDifference(t *testing.T) {
 			t.Fatalf("seed %d: want one %s, got %v", seed, want, lines(r.Differences))
 		}
 	}
+}
+
+// What a person would find in lists too long to look through: one gone, one new,
+// one changed, far apart.
+func TestLongLists(t *testing.T) {
+	const n = 30_000
+	var x, y []string
+	for i := range n {
+		x = append(x, fmt.Sprintf(`{"id":%d}`, i))
+	}
+	y = append(y, x[1:]...)
+	y[n/2] = `{"id":-7}`
+	y = append(y, `{"id":-8}`)
+	began := time.Now()
+	r := compare(t, structure.Options{}, "["+strings.Join(x, ",")+"]", "["+strings.Join(y, ",")+"]")
+	want := []string{
+		`$[0] missing: {"id":0} | `,
+		fmt.Sprintf(`$[%d].id value: %d | -7 by %d`, n/2+1, n/2+1, n/2+8),
+		fmt.Sprintf(`$[%d] extra:  | {"id":-8}`, n-1),
+	}
+	if diff := cmp.Diff(want, lines(r.Differences)); diff != "" || r.More != 0 {
+		t.Error(diff, r.More)
+	}
+	t.Log(time.Since(began))
+}
+
+// The subsequence that stays is a longest one: the differences of two lists of
+// letters are as few as the table of all prefixes says.
+func TestFewestDifferences(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		letters := rapid.SliceOfN(rapid.SampledFrom([]string{"1", "2", "3"}), 0, 12)
+		x, y := letters.Draw(t, "x"), letters.Draw(t, "y")
+		longest := make([][]int, len(x)+1)
+		for i := range longest {
+			longest[i] = make([]int, len(y)+1)
+		}
+		for i := range x {
+			for j := range y {
+				longest[i+1][j+1] = max(longest[i][j+1], longest[i+1][j])
+				if x[i] == y[j] {
+					longest[i+1][j+1] = longest[i][j] + 1
+				}
+			}
+		}
+		if got := structure.Common(x, y); got != longest[len(x)][len(y)] {
+			t.Fatalf("%v and %v have %d in common, want %d", x, y, got, longest[len(x)][len(y)])
+		}
+	})
 }
 
 func FuzzCompare(f *testing.F) {
