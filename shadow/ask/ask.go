@@ -13,11 +13,10 @@
 //			return err
 //		}
 //		results := client.Ask(ctx, orders)
-//		// Keep those that are not Transient. Ask the rest again, each that is Alone
-//		// or Pinned for, say, three times: it is one that the candidate cannot bear.
-//		// Those that are Shared are best asked one by one when that has happened
-//		// twice: a candidate that an order kills can tell nobody which it was. The
-//		// Clear ones cost nothing to keep.
+//		// Keep those that are not Transient, and ask for the rest again: those that
+//		// were Pinned three times no more, as the candidate cannot bear them; those
+//		// that were Shared twice one by one, as a candidate that dies of an order can
+//		// tell nobody which it was. To wait for the others costs nothing but time.
 //	}
 package ask
 
@@ -55,8 +54,9 @@ type Client struct {
 	count  *counts
 	known  atomic.Pointer[known]
 
-	mu   sync.Mutex
-	lots *rand.Rand
+	mu       sync.Mutex
+	lots     *rand.Rand
+	suspects map[string]bool // ids of orders that failed alone
 
 	life    context.Context
 	end     context.CancelCauseFunc
@@ -89,6 +89,7 @@ func New(config Config) (*Client, error) {
 		budget:    newBudget(config.RetryShare, config.RetryMin),
 		count:     newCounts(),
 		lots:      rand.New(rand.NewPCG(config.Seed, 2)),
+		suspects:  map[string]bool{},
 	}
 	u.User = nil
 	c.url = u

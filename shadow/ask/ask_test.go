@@ -359,3 +359,46 @@ func TestTheCallerStops(t *testing.T) {
 		t.Errorf("the breaker took it for the candidate's failure: %s", state)
 	}
 }
+
+// listed prices as the list says, and knows no product 9.
+type listed struct{}
+
+func (listed) Name() string  { return "listed" }
+func (listed) Build() string { return "1" }
+func (listed) Price(o *quote.Order, into *quote.Answer) error {
+	*into = answer(*o)
+	if o.Lines[0].Product == "9" {
+		return fmt.Errorf("product 9 is not known")
+	}
+	return nil
+}
+
+// The two ends that this house has understand each other.
+func TestWithTheHandler(t *testing.T) {
+	s := httptest.NewServer(quote.Handler(listed{}, quote.Options{}))
+	t.Cleanup(s.Close)
+	c := client(t, s.URL+quote.QuotesPath, nil)
+	all := orders(250)
+	all[7].Lines[0].Product = "9"
+	all[160].Lines[1].Quantity = 0 // the handler refuses the whole request
+	for i, r := range c.Ask(t.Context(), all) {
+		switch i {
+		case 7:
+			if r.Reason != ask.Declined || !strings.Contains(r.Err.Error(), "product 9") {
+				t.Errorf("order %d: %+v", i, r)
+			}
+		case 160:
+			if r.Reason != ask.Refused || r.Suspicion != ask.Pinned || r.Transient() || !strings.Contains(r.Err.Error(), "lines[1].quantity") {
+				t.Errorf("order %d: %+v", i, r)
+			}
+		default:
+			if r.Reason != "" || r.Answer.AsOf != all[i].AsOf {
+				t.Errorf("order %d: %+v", i, r)
+			}
+		}
+	}
+	if r := client(t, s.URL+"/elsewhere", nil).Ask(t.Context(), all[:1])[0]; r.Reason != ask.Refused || !r.Transient() ||
+		r.Err.Error() != `status 404: "there is nothing at /elsewhere; /openapi.json says what there is"` {
+		t.Errorf("%+v", r)
+	}
+}

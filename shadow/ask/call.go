@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -295,6 +296,14 @@ func (c *Client) said(r *http.Response) error {
 	text := make([]byte, 4096)
 	n, _ := io.ReadFull(r.Body, text) // an answer this short leaves its connection usable
 	c.count.read(int64(n))
+	var p quote.Problem
+	if err := json.Unmarshal(text[:n], &p); err == nil && p.Detail != "" {
+		if len(p.Errors) > 0 {
+			p.Detail += ": " + p.Errors[0].Field + ": " + p.Errors[0].Want
+		}
+		text = append(text[:0], p.Detail...)
+		n = len(text)
+	}
 	if words := cut(strings.TrimSpace(string(text[:n]))); words != "" {
 		return fmt.Errorf("status %d: %s", r.StatusCode, strconv.Quote(words))
 	}

@@ -78,7 +78,9 @@ func TestFaults(t *testing.T) {
 		{"301", func(w http.ResponseWriter, r *http.Request, _ []quote.Order) {
 			http.Redirect(w, r, "https://u:pass@example.test/q?token=1", http.StatusMovedPermanently)
 		}, ask.Redirected, "status 301 to https://...@example.test/q: give", true},
-		{"307", func(w http.ResponseWriter, r *http.Request, _ []quote.Order) { http.Redirect(w, r, "/other", http.StatusTemporaryRedirect) },
+		{"307", func(w http.ResponseWriter, r *http.Request, _ []quote.Order) {
+			http.Redirect(w, r, "/other", http.StatusTemporaryRedirect)
+		},
 			ask.Redirected, "status 307 to /other", true},
 		{"204", func(w http.ResponseWriter, _ *http.Request, _ []quote.Order) { w.WriteHeader(204) }, ask.Unparsable, "want 200", true},
 		{"too large, and says so", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {

@@ -50,10 +50,11 @@ const (
 	Clear Suspicion = iota
 	// Shared is one that was in a call that failed, with others.
 	Shared
-	// Alone is one that was alone in a call that failed; it may still be the candidate.
+	// Alone is one that was alone in a call that failed; it may still be the
+	// candidate. Asked again by itself, it is Pinned or it is not.
 	Alone
 	// Pinned is one that was alone in a call that failed, while the candidate
-	// answered others.
+	// answered others just before or after it.
 	Pinned
 )
 

@@ -42,7 +42,6 @@ type search struct {
 	left   int  // calls that may still be made
 	blind  int  // failed calls that are still borne while nothing has worked
 	worked bool // the candidate has answered something since the batch began
-	asked  bool // the witness
 	began  time.Time
 	over   bool // it is the candidate
 	last   outcome
@@ -55,14 +54,48 @@ type search struct {
 func (c *Client) batch(ctx context.Context, orders []quote.Order, results []Result) {
 	halvings := bits.Len(uint(len(orders) - 1)) // ceil(log2)
 	s := search{client: c, ctx: ctx, left: 3 * (2 + 2*halvings), blind: halvings + 2}
+	if len(orders) == 1 && c.suspected(orders[0].ID) {
+		// It may be one that the candidate dies of, and a witness that is asked after
+		// it tells nothing then. So it is asked before.
+		s.witness()
+	}
 	s.ask(orders, results)
-	if s.worked {
-		for i := range results {
-			if results[i].Suspicion == Alone {
-				results[i].Suspicion = Pinned
+	for i := range results {
+		r := &results[i]
+		if r.Suspicion == Alone {
+			if s.worked {
+				r.Suspicion = Pinned
 			}
+			c.suspect(orders[i].ID)
 		}
 	}
+	if len(results) == 1 && results[0].Reason == "" {
+		c.acquit(orders[0].ID)
+	}
+}
+
+// suspects is the most orders that are remembered for having failed alone.
+const suspects = 1000
+
+func (c *Client) suspect(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.suspects) == suspects { // begin anew: those that matter come back
+		clear(c.suspects)
+	}
+	c.suspects[id] = true
+}
+
+func (c *Client) suspected(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.suspects[id]
+}
+
+func (c *Client) acquit(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.suspects, id)
 }
 
 func (s *search) ask(orders []quote.Order, results []Result) {
@@ -115,7 +148,7 @@ func (s *search) verdict(o outcome) verdict {
 	return broken
 }
 
-// witness finds out, once, whether the candidate answers at all.
+// witness finds out whether the candidate answers at all.
 func (s *search) witness() {
 	if s.worked || s.over {
 		return
@@ -125,15 +158,13 @@ func (s *search) witness() {
 		s.over = s.blind <= 0
 		return
 	}
-	if s.asked {
-		return
-	}
-	s.asked = true
 	s.left--
 	s.client.count.witness()
 	o := s.client.call(s.ctx, []quote.Order{w.order}, s.verdict)
 	s.worked = o.reason == ""
-	s.over = !s.worked
+	if s.over = !s.worked; s.last.reason == "" {
+		s.last = o
+	}
 }
 
 // fail gives the orders the outcome of a call that they were in, or that stands for

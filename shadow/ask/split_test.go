@@ -206,3 +206,37 @@ func TestWitnessIsACopy(t *testing.T) {
 		}
 	})
 }
+
+// An order that the candidate dies of: whoever is asked after it gets no answer
+// either, until the candidate has come up again.
+func TestOrderThatKills(t *testing.T) {
+	down := 0
+	bubble(t, func(w http.ResponseWriter, r *http.Request, all []quote.Order, _ int) {
+		switch {
+		case down > 0:
+			down--
+			w.WriteHeader(503)
+		case slices.ContainsFunc(all, func(o quote.Order) bool { return o.ID == order(3).ID }):
+			down = 3
+			panic(http.ErrAbortHandler)
+		default:
+			reply(w, answers(all))
+		}
+	}, func(c *ask.Config) { c.Retries = 0 }, func(t *testing.T, s *candidate, c *ask.Client) {
+		c.Ask(t.Context(), orders(1))
+		for _, r := range c.Ask(t.Context(), orders(8)) { // 503 for the witness: 2 more of them
+			if r.Suspicion != ask.Shared || !r.Transient() {
+				t.Fatalf("%+v", r)
+			}
+		}
+		one := []quote.Order{order(3)}
+		for i, want := range []ask.Suspicion{ask.Clear, ask.Clear, ask.Alone, ask.Clear, ask.Clear} {
+			if r := c.Ask(t.Context(), one)[0]; r.Suspicion != want || r.Reason != ask.Failed || !r.Transient() {
+				t.Errorf("%d: %s, want %s: %+v", i, r.Suspicion, want, r)
+			}
+		}
+		if r := c.Ask(t.Context(), one)[0]; r.Suspicion != ask.Pinned {
+			t.Errorf("%s: %+v", r.Suspicion, r)
+		}
+	})
+}
