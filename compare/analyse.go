@@ -74,6 +74,9 @@ type finding struct {
 	// sequence is the anytime-valid one of the total difference, known that of the
 	// lines whose cost is known: there it is the difference of margin.
 	sequence, known stats.Interval
+	// many and knownMany are the same without the customers with the largest sums;
+	// Everything where even the rest is too skewed.
+	many, knownMany stats.Interval
 	// twoWay is by customer and product.
 	twoWay stats.Interval
 	// margin is the sign of its difference over the whole band, studied that between

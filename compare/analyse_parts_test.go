@@ -22,7 +22,7 @@ func TestBooksThatDoNotAddUpHideTheMoney(t *testing.T) {
 		{"an order too many", func(l *Ledger, _ *Book) { l.Consumed++ }, "900 orders are compared or excluded, but 901 were consumed: -1"},
 		{"an order without a reason", func(l *Ledger, _ *Book) { l.Excluded[Free]++ }, "901 orders are compared or excluded, but 900 were consumed: +1"},
 		{"a line", func(_ *Ledger, b *Book) { b.Consumed.Lines++ }, "900 lines in GBP are compared or excluded, but 901 were consumed: -1"},
-		{"the smallest sum", func(_ *Ledger, b *Book) { b.Compared.Control++ }, "82095.0001 GBP was paid for what is compared or excluded, but 82095.00 GBP for what was consumed"},
+		{"the smallest sum", func(_ *Ledger, b *Book) { b.Compared.Control++ }, "82,095.0001 GBP was paid for what is compared or excluded, but 82,095.00 GBP for what was consumed"},
 		{"a partition", func(_ *Ledger, b *Book) { b.ByPartition[5] = Tally{Lines: 1} }, "the partitions hold 901 lines"},
 		{"a customer", func(_ *Ledger, b *Book) { b.Clusters["c7"].Diff++ }, "the differences of all customers add up to"},
 		{"a product", func(_ *Ledger, b *Book) { delete(b.Products, "P07") }, "the differences of all products add up to"},

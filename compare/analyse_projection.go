@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -63,6 +64,7 @@ func (a *analysis) project(c *finding) error {
 	}
 	sequence := stats.Sequence{Planned: a.settings.Horizon}
 	c.sequence, c.known = sequence.Total(s.moments), sequence.Total(s.knownMoments)
+	c.many, c.knownMany = rest(sequence, s.diff), rest(sequence, s.known)
 	v.Sequence = b.interval("anytime-valid sequence", s.moments.Sum, c.sequence,
 		fmt.Sprintf("holds however often it is looked at; tightest at %d customers", a.settings.Horizon))
 	if b.Known.Lines > 0 && b.Known.Lines < b.Compared.Lines {
@@ -88,6 +90,21 @@ func (a *analysis) project(c *finding) error {
 	v.Thin = append(v.Thin, a.thin(c)...)
 	c.money.Projection = v
 	return nil
+}
+
+// rest is the sequence of all but the topShare of sums that are largest either way. In
+// shops a few large customers make the sums so skewed that the rule of thumb asks for
+// more customers than there will ever be. Where those many who are left are enough by
+// the same rule, and alone say what all say together, the few decide how much, but not
+// which sign.
+func rest(sequence stats.Sequence, sums []float64) stats.Interval {
+	by := slices.Clone(sums)
+	slices.SortFunc(by, func(x, y float64) int { return cmp.Or(cmp.Compare(math.Abs(x), math.Abs(y)), cmp.Compare(x, y)) })
+	m := stats.MomentsOf(by[:len(by)-int(math.Ceil(topShare*float64(len(by))))])
+	if !m.Enough() {
+		return stats.Everything
+	}
+	return sequence.Total(m)
 }
 
 // interval is one as a Report has it. One without ends has a Note why, and no bounds:

@@ -51,8 +51,8 @@ func (r *Reconciliation) book(b *Book) {
 			sum.Lines-b.Consumed.Lines)
 	}
 	if sum.Control != b.Consumed.Control {
-		r.fault("%s was paid for what is compared or excluded, but %s for what was consumed", b.exactly(sum.Control),
-			b.exactly(b.Consumed.Control))
+		r.fault("%s was paid for what is compared or excluded, but %s for what was consumed", inWords(b.exactly(sum.Control)),
+			inWords(b.exactly(b.Consumed.Control)))
 	}
 	var parts Tally
 	for _, t := range b.ByPartition {
@@ -60,8 +60,8 @@ func (r *Reconciliation) book(b *Book) {
 		parts.Control += t.Control
 	}
 	if parts != b.Consumed {
-		r.fault("the partitions hold %d lines for %s, but %d lines for %s were consumed", parts.Lines, b.exactly(parts.Control),
-			b.Consumed.Lines, b.exactly(b.Consumed.Control))
+		r.fault("the partitions hold %d lines for %s, but %d lines for %s were consumed", parts.Lines, inWords(b.exactly(parts.Control)),
+			b.Consumed.Lines, inWords(b.exactly(b.Consumed.Control)))
 	}
 	r.rows(b)
 }
@@ -86,7 +86,7 @@ func (r *Reconciliation) rows(b *Book) {
 		diff Units
 	}{{"customers", customers}, {"products", products}, {"price moves", moves}, {"days", days}} {
 		if part.diff != b.Diff() {
-			r.fault("the differences of all %s add up to %s, but the total is %s", part.name, b.exactly(part.diff), b.exactly(b.Diff()))
+			r.fault("the differences of all %s add up to %s, but the total is %s", part.name, inWords(b.exactly(part.diff)), inWords(b.exactly(b.Diff())))
 		}
 	}
 }
@@ -105,7 +105,7 @@ func (p ProjectionCheck) words() string {
 		if text != "" {
 			text += "; "
 		}
-		text += fmt.Sprintf("%d lines for %s here, %d lines for %s there", v.Ours.Lines, v.Ours.Control, v.Theirs.Lines, v.Theirs.Control)
+		text += fmt.Sprintf("%d lines for %s here, %d lines for %s there", v.Ours.Lines, inWords(v.Ours.Control), v.Theirs.Lines, inWords(v.Theirs.Control))
 	}
 	return text
 }

@@ -109,10 +109,31 @@ func (a *analysis) collecting() (Verdict, bool) {
 	return v, true
 }
 
-// skewed says that the customers are too few for how unlike they are; heavy that they
-// will be for longer than anybody waits.
-func (a *analysis) skewed(c *finding) bool {
-	return len(c.sums.diff) >= 2 && !c.sums.moments.Enough()
+// skewed says that the customers are too few for how unlike they are, and that without
+// the largest of them the sign would be open; heavy that they will be too few for
+// longer than anybody waits.
+func (a *analysis) skewed(c *finding) bool { return c.unlike() && !c.carried() }
+
+func (c *finding) unlike() bool { return len(c.sums.diff) >= 2 && !c.sums.moments.Enough() }
+
+// carried says that the many alone say which sign it is.
+func (c *finding) carried() bool {
+	many := c.many
+	what, sequence, _ := c.basis()
+	if what == "margin" {
+		many = c.knownMany
+	}
+	sign := sequence.Sign()
+	return sign != stats.Mixed && sign == many.Sign()
+}
+
+// without says, where customers are unlike, that the few do not decide the sign.
+func (c *finding) without() []string {
+	if !c.unlike() || !c.carried() {
+		return nil
+	}
+	return []string{fmt.Sprintf("Customers in %s are unlike (skewness %.1f, the largest 1 %% have %.0f %% of all differences): the size of the estimate is unsure, "+
+		"but without them the sign is the same.", c.book.Currency, c.sums.moments.Skewness(), c.money.Projection.TopShare)}
 }
 
 func (a *analysis) heavy(c *finding) bool {
@@ -170,12 +191,13 @@ func (a *analysis) harm(c *finding) (why, change []string) {
 	code := c.book.Currency
 	if sequence.Sign() == stats.Negative && !c.earnedBack() && !a.heavy(c) {
 		why = append(why, fmt.Sprintf("At fixed demand %s in %s falls, and chance does not explain it: the anytime-valid interval is %s to %s.",
-			what, code, c.book.about(sequence.Low), c.book.about(sequence.High)))
+			what, code, inWords(c.book.about(sequence.Low)), inWords(c.book.about(sequence.High))))
+		why = append(why, c.without()...)
 		change = append(change, "Prices under which "+what+" in "+code+" does not fall at fixed demand.")
 	}
 	if what == "margin" && band == stats.Negative {
 		why = append(why, fmt.Sprintf("Margin in %s falls at every elasticity from %.2f to %.2f: by %s at %.2f, by %s at %.2f.", code, demandBand.High, demandBand.Low,
-			c.marginAt(0).loss(), literature[0].at, c.marginAt(1).loss(), literature[1].at))
+			inWords(c.marginAt(0).loss()), literature[0].at, inWords(c.marginAt(1).loss()), literature[1].at))
 		if e := c.money.Demand.Margin; len(e.Constant)+len(e.Linear) == 0 {
 			change = append(change, "Other prices. "+e.Sentence)
 		} else {

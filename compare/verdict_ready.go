@@ -17,7 +17,8 @@ func (a *analysis) ready() Verdict {
 		v.Why = append(v.Why,
 			fmt.Sprintf("Margin in %s is higher at fixed demand, and chance does not explain it: the anytime-valid interval is %s.", code, c.book.span(c.known)),
 			fmt.Sprintf("It stays higher at every elasticity from %.2f to %.2f: by %s at %.2f, by %s at %.2f.", demandBand.High, demandBand.Low,
-				c.marginAt(0).Margin, literature[0].at, c.marginAt(1).Margin, literature[1].at))
+				inWords(c.marginAt(0).Margin), literature[0].at, inWords(c.marginAt(1).Margin), literature[1].at))
+		v.Why = append(v.Why, c.without()...)
 		v.Changes = append(v.Changes, fmt.Sprintf("Customers in %s who answer to price more strongly than %.2f. %s", code, demandBand.Low, c.money.Demand.Margin.Sentence))
 	}
 	v.Why = append(append(v.Why, fmt.Sprintf("All %d guardrails hold.", len(a.report.Guardrails))), a.aside()...)

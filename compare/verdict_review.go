@@ -55,7 +55,7 @@ func (a *analysis) doubts(c *finding) []doubt {
 		fmt.Sprintf("By customer and product the interval in %s holds zero (%s): few products decide.", code, b.span(c.twoWay)), "A candidate that moves more products.")
 	slip := stats.Missing(float64(b.KnownDiff()), float64(c.owed.Control), a.settings.MissingCap/100)
 	add(c.owed.Lines > 0 && (c.slip.Sign() == stats.Mixed || what == "margin" && slip.Sign() == stats.Mixed),
-		fmt.Sprintf("What the candidate did not answer in %s could turn the sign: %d lines for %s.", code, c.owed.Lines, b.exactly(c.owed.Control)), "Answers for the lines that are missing.")
+		fmt.Sprintf("What the candidate did not answer in %s could turn the sign: %d lines for %s.", code, c.owed.Lines, inWords(b.exactly(c.owed.Control))), "Answers for the lines that are missing.")
 	return list
 }
 
@@ -74,5 +74,5 @@ func (b *Book) span(i stats.Interval) string {
 	if !i.Known() {
 		return "too few to say"
 	}
-	return fmt.Sprintf("%s to %s", b.about(i.Low), b.about(i.High))
+	return fmt.Sprintf("%s to %s", inWords(b.about(i.Low)), inWords(b.about(i.High)))
 }

@@ -95,12 +95,15 @@ var earlyRungs = []rung{
 		cure: func(d *trade, _ *Facts, _ *Settings) { d.days = 7 }, then: Ready},
 	{name: "few customers who matter", make: func(d *trade) {
 		d.edit = func(i int, s *sale) {
+			if i%3 > 0 {
+				s.candidate = s.control - s.control*15/1000
+			}
 			if i%70 == 0 {
 				s.quantity = 14
 			}
 		}
 	}, want: Collecting, why: "Few customers make much of the difference", change: "days more",
-		cure: func(d *trade, _ *Facts, _ *Settings) { d.customers = 10_000 }, then: Ready},
+		cure: func(d *trade, _ *Facts, _ *Settings) { d.edit = nil }, then: Ready},
 }
 
 var harmfulRungs = []rung{
@@ -192,6 +195,13 @@ var doubtfulRungs = []rung{
 			}
 		}
 	}, want: Review, why: "the largest 1 % have", change: "no amount of waiting helps"},
+	{name: "few large customers whose sign is that of all others", make: func(d *trade) {
+		d.edit = func(i int, s *sale) {
+			if i%300 == 0 {
+				s.quantity = 400
+			}
+		}
+	}, want: Ready, why: "without them the sign is the same", change: "comes to hold zero"},
 	{name: "all is well", want: Ready, why: "All 7 guardrails hold", change: "comes to hold zero",
 		cure: func(d *trade, _ *Facts, _ *Settings) { d.factor = flat(1) }, then: Review},
 }

@@ -19,9 +19,9 @@ func (a *analysis) moneyWords() string {
 		h := c.money.Headline
 		switch diff := c.book.Diff(); {
 		case diff > 0:
-			parts = append(parts, fmt.Sprintf("%s more (%s)", h.Diff, percentText(rounded(h.Percent, 2))))
+			parts = append(parts, fmt.Sprintf("%s more (%s)", inWords(h.Diff), percentText(rounded(h.Percent, 2))))
 		case diff < 0:
-			parts = append(parts, fmt.Sprintf("%s less (%s)", positive(h.Diff), percentText(rounded(-h.Percent, 2))))
+			parts = append(parts, fmt.Sprintf("%s less (%s)", inWords(positive(h.Diff)), percentText(rounded(-h.Percent, 2))))
 		default:
 			parts = append(parts, "just as much in "+c.book.Currency)
 		}
@@ -31,6 +31,22 @@ func (a *analysis) moneyWords() string {
 		of = " of the customers in the sample"
 	}
 	return fmt.Sprintf("the same orders%s would have brought %s", of, strings.Join(parts, " and "))
+}
+
+// inWords writes an amount for a sentence, with commas between thousands.
+func inWords(a money.Amount) string {
+	whole, fraction, point := strings.Cut(a.Number(), ".")
+	sign := ""
+	if strings.HasPrefix(whole, "-") {
+		sign, whole = "-", whole[1:]
+	}
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		whole = whole[:i] + "," + whole[i:]
+	}
+	if point {
+		whole += "." + fraction
+	}
+	return sign + whole + " " + a.Currency
 }
 
 func positive(a money.Amount) money.Amount {
