@@ -36,6 +36,9 @@ func Analyse(l *Ledger, f Facts, s Settings) (*Report, error) {
 		Operations: f.Operations, Noise: f.Noise,
 	}
 	for _, currency := range l.Currencies() {
+		if l.Books[currency].silent() {
+			continue
+		}
 		c, err := a.study(l.Books[currency])
 		if err != nil {
 			return nil, fmt.Errorf("analyse %s: %w", currency, err)
@@ -54,6 +57,13 @@ func Analyse(l *Ledger, f Facts, s Settings) (*Report, error) {
 	}
 	a.report.Inputs = inputs
 	return a.report, nil
+}
+
+// silent says that there is nothing in a book to report but what was set aside, as in
+// that of lines of which nobody knows the currency. The reconciliation has it all the
+// same.
+func (b *Book) silent() bool {
+	return b.Compared.Lines == 0 && owed(b).Lines == 0 && b.Rejected.Lines == 0 && b.Returns.Linked.Lines+b.Returns.Unlinked.Lines == 0
 }
 
 // analysis is the work on one Report.

@@ -23,7 +23,7 @@ func (a *analysis) inputs() (Inputs, error) {
 }
 
 // digest is the SHA-256 of everything that a figure rests on, each as a line of JSON:
-// candidate, positions, build, salt and settings, then the ledger by sorted currency and
+// candidate, positions, build, salt, settings and the share of the sample, then the ledger by sorted currency and
 // key. What belongs to the moment and not to the figures is left out, so that whoever
 // makes the report again from the same offsets finds the same digest: timings, the state
 // of a breaker, when noise was measured, whether a projection happened to stand at the
@@ -31,6 +31,7 @@ func (a *analysis) inputs() (Inputs, error) {
 func (a *analysis) digest() (string, error) {
 	sum := sha256.New()
 	f := a.facts
+	kept, _ := a.kept()
 	lines := lineWriter{to: json.NewEncoder(sum)}
 	lines.write(Schema, struct {
 		Candidate     Candidate
@@ -38,7 +39,8 @@ func (a *analysis) digest() (string, error) {
 		Topics        []TopicSpan
 		Build, Salted string
 		Settings      Settings
-	}{f.Candidate, f.Position, f.Topics, f.Build, f.Salted, a.settings})
+		Kept          float64
+	}{f.Candidate, f.Position, f.Topics, f.Build, f.Salted, a.settings, kept})
 	lines.write("ledger", a.ledger)
 	for _, currency := range a.ledger.Currencies() {
 		b := a.ledger.Books[currency]

@@ -337,6 +337,14 @@ func TestSmallCurrenciesAreToldAndDecideNothing(t *testing.T) {
 	}
 }
 
+func TestABookOfNothingButWhatWasSetAsideIsOnlyReconciled(t *testing.T) {
+	drawn := append(gain().sales(), sale{product: "P1", quantity: 1, currency: "XQQ", reason: NoPrice})
+	r := analysed(t, shop(drawn...), facts, nil)
+	if len(r.Currencies) != 1 || len(r.Reconciliation.Currencies) != 2 || r.Verdict.Rung != Ready {
+		t.Errorf("%d currencies, %d reconciled, rung %q", len(r.Currencies), len(r.Reconciliation.Currencies), r.Verdict.Rung)
+	}
+}
+
 // BenchmarkAnalyse is a report of a shop of 5,000 customers, 4,000 products and 10,000
 // different price moves. It must take well under a second.
 func BenchmarkAnalyse(b *testing.B) {

@@ -86,7 +86,7 @@ type Verdict struct {
 type Experiment struct {
 	Design     string  `json:"design"`  // "switchback" or "A/B by customer"
 	Segment    string  `json:"segment"` // in which
-	Share      float64 `json:"share"`   // of it, in percent
+	Share      float64 `json:"share"`   // of it, in percent, both arms together
 	Days       int     `json:"days"`
 	Power      float64 `json:"power"`      // to find the difference at fixed demand, 0 to 1
 	Detectable float64 `json:"detectable"` // smallest relative effect on revenue, in percent

@@ -19,6 +19,9 @@ func (a *analysis) ready() Verdict {
 			fmt.Sprintf("It stays higher at every elasticity from %.2f to %.2f: by %s at %.2f, by %s at %.2f.", demandBand.High, demandBand.Low,
 				inWords(c.marginAt(0).Margin), literature[0].at, inWords(c.marginAt(1).Margin), literature[1].at))
 		v.Why = append(v.Why, c.without()...)
+		if share := c.money.Headline.Margin.Share; share < 100 {
+			v.Why = append(v.Why, fmt.Sprintf("This is of the %s of revenue in %s whose cost is known.", percentText(rounded(share, 1)), code))
+		}
 		v.Changes = append(v.Changes, fmt.Sprintf("Customers in %s who answer to price more strongly than %.2f. %s", code, demandBand.Low, c.money.Demand.Margin.Sentence))
 	}
 	v.Why = append(append(v.Why, fmt.Sprintf("All %d guardrails hold.", len(a.report.Guardrails))), a.aside()...)
@@ -80,6 +83,10 @@ func (a *analysis) experiment() *Experiment {
 	if mean := c.sums.controls.Mean(); mean > 0 {
 		detectable := 100 * test.Detectable(float64(e.Days), power) / mean
 		e.Detectable = rounded(min(detectable, math.MaxInt32), percentDecimals)
+	}
+	if e.Power < power {
+		e.Why += fmt.Sprintf(" Customers are so unlike that %d days find no less than %s of revenue for sure: take the test to find harm, and not to prove the gain.",
+			e.Days, percentText(rounded(e.Detectable, 1)))
 	}
 	return e
 }
