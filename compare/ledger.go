@@ -24,6 +24,8 @@ type Reason string
 const (
 	// Recorded: the order was told by a snapshot, and what was known before it is not.
 	Recorded Reason = "recorded"
+	// BeforeStart: the order lies before the moment from which on is compared.
+	BeforeStart Reason = "before-start"
 	// Sampled: the customer is not in the sample.
 	Sampled Reason = "sampled"
 	// Timeout, Failed, Refused, Redirect, Oversize, Unparsable, NoAnswer,

@@ -36,7 +36,7 @@ type Comparator struct {
 	opts   Options
 	pool   *pgxpool.Pool
 	schema string
-	make   func(*core)
+	who    Candidates
 	reader *reader
 
 	mu   sync.Mutex // of what Looks sees, while Ask writes
@@ -46,6 +46,7 @@ type Comparator struct {
 	staged  string // names the batch that Ask has worked through
 	journal []entryRow
 	last    lastEvent
+	lowest  int64 // the smallest sample so far, of 10,000
 }
 
 // lastEvent is the last event that was taken in.
@@ -60,10 +61,15 @@ type entryRow struct {
 	data   []byte
 }
 
-// Candidates say who is compared: one of both.
+// Candidates say who is compared: in process, or through a Pricer.
 type Candidates struct {
+	Who       compare.Candidate
 	InProcess quote.Candidate
-	Pricer    Pricer
+	// Control is the price that was paid, for control against control.
+	Control bool
+	Pricer  Pricer
+	// Operations, where set, tells how asking goes.
+	Operations func() *compare.Operations
 	// Sample, where set, gives how many of 10,000 customers are compared at the
 	// moment, at most Options.Sample.
 	Sample func() int64
@@ -75,13 +81,7 @@ func NewComparator(o Options, who Candidates, pool *pgxpool.Pool, schema string)
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	c := &Comparator{opts: o, pool: pool, schema: schema, number: -1, reader: newReader(o.Mapping)}
-	c.make = func(s *core) {
-		s.candidate, s.pricer = who.InProcess, who.Pricer
-		if who.Sample != nil {
-			s.sample = min(o.Sample, who.Sample())
-		}
-	}
+	c := &Comparator{opts: o, who: who, pool: pool, schema: schema, number: -1, reader: newReader(o.Mapping)}
 	return c, nil
 }
 
@@ -141,7 +141,11 @@ func (c *Comparator) Ask(ctx context.Context, events []*projections.Event) error
 		}
 	}
 	c.number, c.journal = -1, c.journal[:0]
-	c.make(c.core)
+	s := c.core
+	s.candidate, s.pricer, s.control, s.sample = c.who.InProcess, c.who.Pricer, c.who.Control, c.opts.Sample
+	if c.who.Sample != nil {
+		s.sample = min(s.sample, c.who.Sample())
+	}
 	if err := c.core.take(ctx, events); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 
 	"banyan/compare"
+	"banyan/projections/control"
 	"banyan/quote"
 )
 
@@ -33,6 +34,9 @@ type Options struct {
 	// Salt makes the names of customers in the state, and in all that is made of it,
 	// useless elsewhere.
 	Salt string `json:"salt"`
+	// Since is the watermark at which the comparing began: orders before it are
+	// counted as before-start, and are known to later ones. Zero is the beginning.
+	Since control.Mark `json:"since"`
 	// Journal keeps a line for each comparison beside the state.
 	Journal bool `json:"journal"`
 }

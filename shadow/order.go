@@ -63,6 +63,8 @@ func (s *core) begin(c *comparison, e *projections.Event, n *reading) {
 	switch {
 	case n.kind == recorded:
 		all = compare.Recorded
+	case s.opts.Since.Generation > 0 && s.opts.Since.Covers(e.Position):
+		all = compare.BeforeStart
 	case sampled(c.order.Cluster, s.sample):
 		all = compare.Sampled
 	}

@@ -39,7 +39,9 @@ type ledgerRow struct {
 	Group   control.Mark    `json:"group"`
 	Pending []change        `json:"pending,omitempty"`
 	// Sample is the smallest sample that was compared, of 10,000.
-	Sample int64 `json:"sample"`
+	Sample     int64               `json:"sample"`
+	Candidate  compare.Candidate   `json:"candidate"`
+	Operations *compare.Operations `json:"operations,omitempty"`
 }
 
 func table(schema, name string) string { return pgx.Identifier{schema, name}.Sanitize() }
@@ -70,7 +72,7 @@ func (c *Comparator) load(ctx context.Context) error {
 	if c.opts.Journal {
 		s.done = c.entry
 	}
-	c.core, c.last = s, st.row.Last
+	c.core, c.last, c.lowest = s, st.row.Last, st.row.Sample
 	return nil
 }
 
@@ -214,7 +216,7 @@ func (c *Comparator) save(ctx context.Context, tx pgx.Tx) error {
 		return errors.Join(fmt.Errorf("the state is not at batch %d, on which batch %d rests", c.number-1, c.number), err)
 	}
 	rows := &rowsOf{}
-	rows.put(rowLedger, "", ledgerRow{s.ledger, c.last, s.world.group, s.world.pending, s.sample})
+	rows.put(rowLedger, "", c.row())
 	for _, currency := range s.ledger.Currencies() {
 		b := s.ledger.Books[currency]
 		rows.put(rowBook+"/"+currency, "", b)
@@ -246,6 +248,21 @@ func (c *Comparator) save(ctx context.Context, tx pgx.Tx) error {
 		return fmt.Errorf("write the shadow's state: %w", err)
 	}
 	return c.saveJournal(ctx, tx)
+}
+
+// row is what is not of one currency.
+func (c *Comparator) row() ledgerRow {
+	s := c.core
+	r := ledgerRow{Ledger: s.ledger, Last: c.last, Group: s.world.group, Pending: s.world.pending, Sample: s.sample, Candidate: c.who.Who}
+	if c.lowest > 0 {
+		r.Sample = min(r.Sample, c.lowest)
+	}
+	c.lowest = r.Sample
+	if c.who.Operations != nil {
+		r.Operations = c.who.Operations()
+		r.Operations.Sampled = float64(r.Sample) / 100
+	}
+	return r
 }
 
 func (c *Comparator) saveJournal(ctx context.Context, tx pgx.Tx) error {

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"banyan/cmd/internal/cli"
+	"banyan/compare"
+	"banyan/internal/figures"
+	"banyan/shadow"
+)
+
+func (a *app) aaCommand() *cobra.Command {
+	var f candidateFlags
+	cmd := &cobra.Command{
+		Use:   "aa",
+		Short: "Compare control with itself: it must say zero",
+		Long: `Goes through all of history with the price that was paid in the candidate's place, by
+the way that a candidate goes: any difference is an error of shadow's, and no verdict
+is worth anything as long as there is one. A first verdict asks for it.
+
+The candidate is asked some hundred orders twice too, if it can be (one in process is
+found by itself, for others give --candidate): what it says differently the second
+time is noise of its own.`,
+		Example: "  shadow aa\n  shadow aa --candidate http://localhost:9000/quotes",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return a.aa(c.Context(), f) },
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func (a *app) aa(ctx context.Context, f candidateFlags) error {
+	store, name, err := a.existing(ctx)
+	if err != nil {
+		return err
+	}
+	defer store.Pool().Close()
+	p, err := shadow.Read(ctx, store, name)
+	if err != nil {
+		return err
+	}
+	a.useMemory()
+	var who shadow.Candidates
+	c, err := a.chooseAgain(ctx, &f, p.Options)
+	switch {
+	case err == nil:
+		defer c.close()
+		if c.stream == nil { // a topic says what it says
+			who = c.who
+		}
+	case f.candidate != "" || f.topic != "" || !cli.Is[*cli.Error](err):
+		return err
+	}
+	cluster, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	n, err := shadow.Noise(ctx, cluster, p.Options, who)
+	if err != nil {
+		return err
+	}
+	if err := shadow.SaveNoise(ctx, store, name, *n); err != nil {
+		return err
+	}
+	if err := a.Print.Result(n, func(w io.Writer) { printNoise(w, a, n) }); err != nil {
+		return err
+	}
+	if n.Lines == 0 {
+		return cli.AnswerNo("there was no order to compare: nothing is proved")
+	}
+	if n.Differ > 0 || n.RepeatDiffer > 0 {
+		return cli.ErrNo
+	}
+	return nil
+}
+
+func printNoise(w io.Writer, a *app, n *compare.Noise) {
+	word := a.Print.Good("zero")
+	if n.Differ > 0 {
+		word = a.Print.Bad(fmt.Sprintf("%s lines differ", figures.Thousands(n.Differ)))
+	}
+	fmt.Fprintf(w, "control against control: %s in %s lines", word, figures.Thousands(n.Lines))
+	for _, d := range n.Diff {
+		fmt.Fprintf(w, ", %s", shorter(d))
+	}
+	fmt.Fprintf(w, "; up to %s\n", n.At)
+	if n.RepeatLines > 0 {
+		word = a.Print.Good("the same")
+		if n.RepeatDiffer > 0 {
+			word = a.Print.Bad(fmt.Sprintf("%s lines differ", figures.Thousands(n.RepeatDiffer)))
+		}
+		fmt.Fprintf(w, "the candidate asked twice: %s in %s lines\n", word, figures.Thousands(n.RepeatLines))
+	}
+}

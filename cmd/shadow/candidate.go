@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banyan/cmd/internal/cli"
+	"banyan/compare"
+	"banyan/pricing"
+	"banyan/quote"
+	"banyan/shadow"
+	"banyan/shadow/ask"
+)
+
+// candidateFlags say who is compared.
+type candidateFlags struct {
+	candidate string
+	topic     string
+	rules     string
+	timeout   time.Duration
+	rate      float64
+	patience  time.Duration
+	killFile  string
+}
+
+func (f *candidateFlags) register(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.candidate, "candidate", "", "who is compared: http://host/quotes, or builtin:demand, builtin:control")
+	fl.StringVar(&f.topic, "candidate-topic", "", "a `topic` with a candidate's prices, shadow.prices...., joined as of each order")
+	fl.StringVar(&f.rules, "rules", "", "the `file` with the rules of builtin:demand (pricing rules --print shows them)")
+	fl.DurationVar(&f.timeout, "timeout", time.Second, "of one call to the candidate")
+	fl.Float64Var(&f.rate, "rate", 0, "orders a second that the candidate is asked for at most; 0: no limit")
+	fl.DurationVar(&f.patience, "patience", 30*time.Second, "how long --until-caught-up waits for a silent candidate topic before orders count as unproven")
+	fl.StringVar(&f.killFile, "kill-file", "", "while this `file` exists the candidate is asked nothing: touch it to stop at once, remove it to go on")
+}
+
+// chosen is a candidate that was named.
+type chosen struct {
+	name    string // of the shadow, where none is given
+	is      string // what the state is of
+	who     shadow.Candidates
+	request *shadow.Request
+	stream  *shadow.Stream
+	close   func()
+}
+
+var notPlain = regexp.MustCompile(`[^a-z0-9]+`)
+
+func plainName(s string) string {
+	s = strings.Trim(notPlain.ReplaceAllString(strings.ToLower(s), "_"), "_")
+	return s[:min(len(s), 24)]
+}
+
+// choose finds the candidate; the caller calls its close.
+func (a *app) choose(ctx context.Context, f *candidateFlags) (*chosen, error) {
+	switch {
+	case f.candidate != "" && f.topic != "":
+		return nil, cli.BadInput("--candidate %s and --candidate-topic %s: give one of them", f.candidate, f.topic)
+	case f.topic != "":
+		return a.chooseTopic(f)
+	case f.candidate == "":
+		return nil, cli.BadInput("who is compared? Give --candidate http://host/quotes, --candidate builtin:demand or --candidate-topic shadow.prices....")
+	}
+	if name, ok := strings.CutPrefix(f.candidate, "builtin:"); ok {
+		return builtin(name, f)
+	}
+	return a.chooseURL(f)
+}
+
+func builtin(name string, f *candidateFlags) (*chosen, error) {
+	c := &chosen{name: name, close: func() {}}
+	switch name {
+	case "control":
+		c.who.Control = true
+		c.who.Who = compare.Candidate{Name: "control", Mode: "in process"}
+	case "demand":
+		rules, err := demandRules(f.rules)
+		if err != nil {
+			return nil, err
+		}
+		d, err := pricing.New(rules)
+		if err != nil {
+			return nil, cli.BadInput("--rules %s: %w", f.rules, err)
+		}
+		c.who.InProcess = quote.Candidate(d)
+		c.who.Who = compare.Candidate{Name: d.Name(), Build: d.Build(), Mode: "in process"}
+	default:
+		return nil, cli.BadInput("--candidate builtin:%s: there are builtin:demand, and builtin:control, which is the price paid", name)
+	}
+	c.is = "builtin:" + name + " " + c.who.Who.Build
+	return c, nil
+}
+
+func demandRules(file string) (pricing.Rules, error) {
+	if file == "" {
+		return pricing.Default(), nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return pricing.Rules{}, cli.BadInput("--rules: %w", err)
+	}
+	rules, err := pricing.ParseRules(file, text)
+	if err != nil {
+		return pricing.Rules{}, cli.BadInput("--rules %s: %w", file, err)
+	}
+	return rules, nil
+}
+
+func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
+	cfg := ask.Defaults(f.candidate)
+	cfg.Timeout, cfg.Rate, cfg.ID = f.timeout, f.rate, a.flags.name
+	cfg.Connect = min(cfg.Connect, cfg.Timeout)
+	client, err := ask.New(cfg)
+	if err != nil {
+		return nil, cli.BadInput("--candidate %s: %w", cli.Redact(f.candidate), err)
+	}
+	u, err := url.Parse(f.candidate)
+	if err != nil {
+		client.Close()
+		return nil, cli.BadInput("--candidate %s: %w", cli.Redact(f.candidate), err)
+	}
+	r := &shadow.Request{Client: client, Killed: f.killed}
+	c := &chosen{name: plainName(u.Host), is: client.Target(), request: r, close: client.Close}
+	c.who = shadow.Candidates{Who: compare.Candidate{Name: client.Target(), Mode: "request"}, Pricer: r, Operations: r.Operations}
+	return c, nil
+}
+
+// killed is the kill switch.
+func (f *candidateFlags) killed() string {
+	if f.killFile == "" {
+		return ""
+	}
+	if _, err := os.Stat(f.killFile); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("the kill switch is on: nothing is asked while %s exists", f.killFile)
+}

@@ -1,0 +1,331 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"banyan/bus"
+	"banyan/cmd/internal/cli"
+	"banyan/projections"
+	"banyan/projections/control"
+	"banyan/projections/declared"
+	"banyan/projections/service"
+	"banyan/shadow"
+)
+
+type runFlags struct {
+	candidateFlags
+	from          string
+	untilCaughtUp bool
+	live          string
+	instance      string
+	mapping       string
+	sample        float64
+	maxLag        time.Duration
+	noJournal     bool
+	out           string
+	settings      settingsFlags
+}
+
+func (a *app) runCommand() *cobra.Command {
+	f := &runFlags{}
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Compare the live orders with a candidate, until told to stop",
+		Long: `Reads the events, has each order priced by the candidate with what was known before
+the order's commit, and keeps what would have changed in a ledger: nothing is lost
+or counted twice, whatever is killed. Run it twice and one of both stands by.
+
+Three ways to be a candidate:
+  --candidate http://host/quotes      is asked, many orders a call (GET /openapi.json of
+                                      pricing serve says how)
+  --candidate-topic shadow.prices...  publishes prices, which are joined as of each order
+  --candidate builtin:demand          lives in this process
+
+--from start compares all of history, --from now only orders from here on; history
+is read in both cases, for what was known. A candidate in process starts at the
+start, others from now, unless it is said.
+
+It prints a line on stdout for each stage it reaches; with --output json as
+{"stage", "url", "detail"}. With --until-caught-up it ends with a report. Exit code 1
+says that a guardrail or the reconciliation fails.`,
+		Example: `  shadow run --candidate http://localhost:9000/quotes --live :8090
+  shadow run --candidate-topic shadow.prices.demand
+  shadow run --candidate builtin:demand --from start --until-caught-up`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.run(c.Context(), f) },
+	}
+	cli.Profiled(cmd)
+	f.candidateFlags.register(cmd)
+	f.settings.register(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.from, "from", "", "start or now: from which orders on is compared; decided once, at the first run")
+	fl.BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end with a report when all that lay in the topics at the start is compared")
+	fl.StringVar(&f.live, "live", "", "serve a page that follows the run at this `address`, and /healthz, /readyz, /metrics; :8090 is loopback only")
+	fl.StringVar(&f.instance, "instance", "", "`name` of this process in the consumer group, the same after a restart, so that a killed one is replaced at once")
+	fl.StringVar(&f.mapping, "mapping", "", "`file` that says where in the events things stand; empty: the shop's (docs/shadow.md)")
+	fl.Float64Var(&f.sample, "sample", 100, "percent of customers that are compared, whole customers, always the same")
+	fl.DurationVar(&f.maxLag, "max-lag", 30*time.Minute, "with a candidate that is asked: when the shadow falls further behind, fewer customers are compared; 0: never")
+	fl.BoolVar(&f.noJournal, "no-journal", false, "keep no line for each comparison; lines.csv and replays then lack what was recorded")
+	fl.StringVar(&f.out, "out", "", "with --until-caught-up: also write the report into this `folder`")
+	return cmd
+}
+
+// stage is what a run prints when it gets somewhere.
+type stage struct {
+	Stage  string `json:"stage"`
+	URL    string `json:"url,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+func (a *app) stage(s stage, format string, args ...any) error {
+	return a.Print.Line(s, func(w io.Writer) { fmt.Fprintf(w, format+"\n", args...) })
+}
+
+// running is a run under way.
+type running struct {
+	*app
+	flags   *runFlags
+	who     *chosen
+	cluster *bus.Cluster
+	store   *control.Store
+	opts    shadow.Options
+	pace    *pace
+
+	shadow, orders *service.Service
+}
+
+func (a *app) run(ctx context.Context, f *runFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	who, err := a.choose(ctx, &f.candidateFlags)
+	if err != nil {
+		return err
+	}
+	defer who.close()
+	r := &running{app: a, flags: f, who: who}
+	if r.cluster, err = a.dial(ctx); err != nil {
+		return err
+	}
+	defer r.cluster.Close()
+	if err := r.never(ctx); err != nil {
+		return err
+	}
+	if r.store, err = a.open(ctx); err != nil {
+		return err
+	}
+	defer r.store.Pool().Close()
+	a.useMemory()
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	if who.stream != nil {
+		who.stream.Log = r.cluster
+	}
+	if err := r.work(ctx); err != nil {
+		return r.explain(err)
+	}
+	if !f.untilCaughtUp || ctx.Err() != nil {
+		return nil
+	}
+	return a.finish(ctx, r.store, r.opts.Name, f.out, f.settings)
+}
+
+func (f *runFlags) check() error {
+	var faults []error
+	if f.from != "" && f.from != "start" && f.from != "now" {
+		faults = append(faults, fmt.Errorf("--from %q: want start or now", f.from))
+	}
+	if f.sample <= 0 || f.sample > 100 {
+		faults = append(faults, fmt.Errorf("--sample %g: want more than 0 and at most 100 percent", f.sample))
+	}
+	if f.maxLag < 0 || f.rate < 0 || f.timeout <= 0 {
+		faults = append(faults, fmt.Errorf("--max-lag %s, --rate %g, --timeout %s: none may be negative, and a timeout is needed", f.maxLag, f.rate, f.timeout))
+	}
+	if f.out != "" && !f.untilCaughtUp {
+		faults = append(faults, errors.New("--out goes with --until-caught-up; shadow report writes one at any time"))
+	}
+	if _, err := f.settings.settings(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return cli.BadInput("%w", err)
+	}
+	return nil
+}
+
+// explain makes of what a run ended with what a person can act on.
+func (r *running) explain(err error) error {
+	switch {
+	case cli.Is[*bus.PartitionsChanged](err):
+		return fmt.Errorf("%w: shadow forget %s, and run it anew", err, r.opts.Name)
+	case errors.Is(err, control.ErrFenced):
+		return cli.Failed("another shadow run has taken over, from another group; this one has stopped and written nothing since: %w", err)
+	}
+	return err
+}
+
+// prepare makes the shadow's state and the projection of orders beside it where they
+// are not there yet, nothing where anything is wrong.
+func (r *running) prepare(ctx context.Context) error {
+	if err := r.options(ctx); err != nil {
+		return err
+	}
+	program, err := shadow.NewComparator(r.opts, r.who.who, nil, "")
+	if err != nil {
+		return cli.BadInput("%w", err)
+	}
+	orders, err := ordersProgram(r.opts)
+	if err != nil {
+		return err
+	}
+	for _, p := range []projections.Program{program, orders} {
+		v, made, err := service.Install(ctx, r.store, r.cluster, p, control.Mark{})
+		if cli.Is[*control.DigestError](err) {
+			return cli.AnswerNo("shadow %s compares something else already (another candidate, other rules, mapping or sample): give this one a --name of its own, or shadow forget %s", r.opts.Name, r.opts.Name)
+		}
+		if err != nil {
+			return err
+		}
+		if made && p == projections.Program(program) {
+			if err := r.stage(stage{Stage: "installed", Detail: r.opts.Name}, "installed: shadow %s, in schema %s", r.opts.Name, v.Schema); err != nil {
+				return err
+			}
+		}
+	}
+	r.services(program, orders)
+	return nil
+}
+
+// options are those of the flags or, of a shadow that is there already, with the salt
+// and the beginning that it was made with.
+func (r *running) options(ctx context.Context) error {
+	o := shadow.DefaultOptions()
+	var err error
+	if o.Mapping, err = readMapping(r.flags.mapping); err != nil {
+		return err
+	}
+	o.Name, o.Candidate, o.Journal = r.flagName(), r.who.is, !r.flags.noJournal
+	o.Sample = int64(r.flags.sample*shadow.Everybody/100 + 0.5)
+	set, err := r.flags.settings.settings()
+	if err != nil {
+		return cli.BadInput("%w", err)
+	}
+	o.Segments, o.Taxes = set.Segments, ppm(set.TaxRates)
+	if err := control.CheckName(shadow.OrdersName(o)); err != nil {
+		return cli.BadInput("--name %s: %w", o.Name, err)
+	}
+	v, err := r.store.Active(ctx, shadow.Prefix+o.Name)
+	switch {
+	case err == nil:
+		var was shadow.Options
+		if err := json.Unmarshal([]byte(v.Definition), &was); err != nil {
+			return fmt.Errorf("read what shadow %s was made of: %w", o.Name, err)
+		}
+		o.Salt, o.Since = was.Salt, was.Since
+	case errors.Is(err, control.ErrNotFound):
+		o.Salt = rand.Text()
+		if r.flags.from == "now" || r.flags.from == "" && r.who.who.InProcess == nil && !r.who.who.Control {
+			if o.Since, err = service.Head(ctx, r.cluster, o.Mapping.Source); err != nil {
+				return err
+			}
+		}
+	default:
+		return err
+	}
+	r.opts = o
+	return nil
+}
+
+func (r *running) flagName() string {
+	if r.app.flags.name != "" {
+		return r.app.flags.name
+	}
+	return r.who.name
+}
+
+func ppm(percent []float64) []int64 {
+	var all []int64
+	for _, p := range percent {
+		all = append(all, int64(p*10_000+0.5))
+	}
+	return all
+}
+
+func ordersProgram(o shadow.Options) (*declared.Program, error) {
+	f, faults := declared.Load(shadow.OrdersName(o)+".yaml", []byte(shadow.OrdersProjection(o)))
+	if err := faults.Err(); err != nil {
+		return nil, fmt.Errorf("the projection of orders: %w", err)
+	}
+	p, faults := declared.Compile(f, nil)
+	if err := faults.Err(); err != nil {
+		return nil, fmt.Errorf("the projection of orders: %w", err)
+	}
+	return p, nil
+}
+
+// services says how the two are followed.
+func (r *running) services(program *shadow.Comparator, orders *declared.Program) {
+	limits := projections.Limits{Events: 30_000, Bytes: 24 << 20, Buffer: 48 << 20}
+	if r.who.request != nil {
+		limits = projections.Limits{Events: 5000, Bytes: 6 << 20, Buffer: 16 << 20}
+	}
+	r.pace = &pace{most: r.opts.Sample, maxLag: r.flags.maxLag, on: r.who.request != nil && !r.flags.untilCaughtUp}
+	who := r.who.who
+	who.Sample = r.pace.sample
+	r.shadow = &service.Service{
+		Store: r.store, Log: r.cluster, Projection: program.Spec().Name, Owner: owner(), Logger: r.Log, Stop: true, Limits: limits,
+		UntilCaughtUp: r.flags.untilCaughtUp, Join: r.join,
+		Program: func(v control.Version) (projections.Program, error) {
+			return shadow.NewComparator(r.opts, who, r.store.Pool(), v.Schema)
+		},
+	}
+	r.orders = &service.Service{
+		Store: r.store, Log: r.cluster, Projection: orders.Spec().Name, Owner: owner(), Logger: r.Log,
+		UntilCaughtUp: r.flags.untilCaughtUp, Join: r.join, Limits: projections.Limits{Buffer: 16 << 20},
+		Program: func(control.Version) (projections.Program, error) { return orders, nil },
+	}
+}
+
+// join takes part in a consumer group.
+func (r *running) join(ctx context.Context, m service.Membership, work projections.Work) error {
+	cfg := bus.GroupConfig{ID: m.Group, Topics: m.Topics, Instance: r.flags.instance, Stalled: m.Stalled, Applied: m.Applied, Log: r.Log}
+	if m.OneOwner {
+		cfg.Balancer = bus.OneOwner
+	}
+	return r.cluster.JoinGroup(ctx, cfg, work)
+}
+
+// work runs the shadow, the projection of orders and the page, until ctx is done or
+// both have caught up. The first that fails ends the others.
+func (r *running) work(ctx context.Context) error {
+	g, within := errgroup.WithContext(ctx)
+	all, stop := context.WithCancel(within)
+	defer stop()
+	g.Go(func() error { return r.serve(all) })
+	g.Go(func() error { return r.pace.watch(all, r.shadow) })
+	if err := r.stage(stage{Stage: "running", Detail: r.opts.Name}, "running: shadow %s against %s", r.opts.Name, r.who.who.Who.Name); err != nil {
+		return err
+	}
+	g.Go(func() error {
+		defer stop()
+		both, within := errgroup.WithContext(all)
+		both.Go(func() error { return r.shadow.Run(within) })
+		both.Go(func() error { return r.orders.Run(within) })
+		return both.Wait()
+	})
+	err := g.Wait()
+	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
+		return nil // told to stop, or done
+	}
+	return err
+}
