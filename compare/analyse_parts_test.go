@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"banyan/compare/stats"
 	"banyan/money"
 )
 
@@ -345,16 +346,86 @@ func TestABookOfNothingButWhatWasSetAsideIsOnlyReconciled(t *testing.T) {
 	}
 }
 
+func TestTheDigestIsOfWhatTheFiguresRestOn(t *testing.T) {
+	digest := func(change func(*Ledger, *Facts, *Settings)) string {
+		l, f, s := shop(gain().sales()...), facts, Defaults()
+		s.Replicates = 200
+		change(l, &f, &s)
+		r, err := Analyse(l, f, s)
+		if err != nil {
+			t.Fatalf("analyse: %v", err)
+		}
+		return r.Inputs.Digest
+	}
+	base := digest(func(*Ledger, *Facts, *Settings) {})
+	if !strings.HasPrefix(base, "sha256:") || len(base) != len("sha256:")+64 {
+		t.Errorf("digest %q", base)
+	}
+	for name, c := range map[string]struct {
+		change func(*Ledger, *Facts, *Settings)
+		same   bool
+	}{
+		"timings":    {func(_ *Ledger, f *Facts, _ *Settings) { f.Operations = &Operations{P50: 3} }, true},
+		"a signer":   {func(_ *Ledger, f *Facts, _ *Settings) { f.SignedBy = "finance" }, true},
+		"a position": {func(_ *Ledger, f *Facts, _ *Settings) { f.Position = "1:0/1A2C" }, false},
+		"an offset":  {func(_ *Ledger, f *Facts, _ *Settings) { f.Topics = []TopicSpan{{"shop.orders", 0, 0, 101}} }, false},
+		"a build":    {func(_ *Ledger, f *Facts, _ *Settings) { f.Candidate.Build = "b2" }, false},
+		"a seed":     {func(_ *Ledger, _ *Facts, s *Settings) { s.Seed = 2 }, false},
+		"a segment": {func(l *Ledger, _ *Facts, _ *Settings) {
+			part := l.Books["GBP"].Clusters["c1"].Segments["channel=web"]
+			part.Orders++
+			l.Books["GBP"].Clusters["c1"].Segments["channel=web"] = part
+		}, false},
+		"a moment": {func(l *Ledger, _ *Facts, _ *Settings) { l.Books["GBP"].Products["P01"].All.XY++ }, false},
+		"a square": {func(l *Ledger, _ *Facts, _ *Settings) { l.Books["GBP"].Pairs.Add(1) }, false},
+	} {
+		if got := digest(c.change); (got == base) != c.same {
+			t.Errorf("%s: the digest is the same: %v, want %v", name, got == base, c.same)
+		}
+	}
+}
+
+func TestGatheredMovesKeepTheSums(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 3))
+	var moves []stats.Move
+	for bin := range 10_000 { // from half the price to one and a half times
+		control := 1_000_000 + random.Int64N(1_000_000_000)
+		candidate := control / 10_000 * int64(5_000+bin)
+		moves = append(moves, stats.Move{Control: control, Candidate: candidate, KnownControl: control, KnownCandidate: candidate, KnownCost: control / 2})
+	}
+	few := coarser(moves)
+	if len(few) > coarsest || len(few) < coarsest/4 {
+		t.Errorf("%d moves are gathered in %d", len(moves), len(few))
+	}
+	var paid float64
+	for _, m := range moves {
+		paid += float64(m.Control)
+	}
+	for _, measure := range []stats.Measure{stats.Revenue, stats.Margin} {
+		if stats.Exact(measure, moves) != stats.Exact(measure, few) {
+			t.Errorf("%s at fixed demand: %d, gathered %d", measure, stats.Exact(measure, moves), stats.Exact(measure, few))
+		}
+		for _, d := range []stats.Demand{stats.ConstantElasticity, stats.Linear} {
+			for _, e := range []float64{-0.5, -1, -1.76, -2.62} {
+				if want, got := d.Difference(measure, moves, e), d.Difference(measure, few, e); math.Abs(want-got) > paid*1e-5 {
+					t.Errorf("%s of %s at %v: %v, gathered %v, of %v paid", d, measure, e, want, got, paid)
+				}
+			}
+		}
+	}
+}
+
 // BenchmarkAnalyse is a report of a shop of 5,000 customers, 4,000 products and 10,000
 // different price moves. It must take well under a second.
 func BenchmarkAnalyse(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 1))
 	l := NewLedger()
 	for i := range 200_000 {
+		customer := random.IntN(5000)
 		control := pounds(float64(1 + random.IntN(100)))
 		l.Take(sale{product: fmt.Sprintf("P%d", random.IntN(4000)), quantity: 1 + random.Int64N(20), control: control,
-			candidate: control * (5_000 + random.Int64N(10_000)) / 10_000, cost: control / 2, customer: fmt.Sprintf("c%d", random.IntN(5000)),
-			segment: fmt.Sprintf("country=%d", random.IntN(38)), day: int32(random.IntN(373))}.order(int64(i)))
+			candidate: control * (5_000 + random.Int64N(10_000)) / 10_000, cost: control / 2, customer: fmt.Sprintf("c%d", customer),
+			segment: fmt.Sprintf("country=%d", customer%38), day: int32(random.IntN(373))}.order(int64(i)))
 	}
 	book := l.Books["GBP"]
 	b.Logf("%d customers, %d products, %d moves", len(book.Clusters), len(book.Products), len(book.Moves))

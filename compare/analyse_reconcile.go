@@ -1,6 +1,9 @@
 package compare
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // reconcile checks that nothing got lost: compared + excluded by reason = consumed, in
 // orders, lines and money; that the rows of customers, products, moves and days each
@@ -24,7 +27,7 @@ func reconcile(l *Ledger, p ProjectionCheck) Reconciliation {
 		r.Projection.State = "none"
 	}
 	if p.State == "differs" {
-		r.fault("a projection of the same orders has counted otherwise: %s", p.words())
+		r.fault("a projection of the same orders has counted otherwise%s", p.words())
 	}
 	r.OK = len(r.Faults) == 0
 	return r
@@ -95,17 +98,20 @@ func (b *Book) moneyRow(what string, t Tally) MoneyRow {
 	return MoneyRow{What: what, Lines: t.Lines, Control: b.exactly(t.Control)}
 }
 
-// words says in which currencies a projection differs.
+// words say in which currencies a projection differs.
 func (p ProjectionCheck) words() string {
-	text := p.Detail
+	var parts []string
+	if p.Detail != "" {
+		parts = append(parts, p.Detail)
+	}
 	for _, v := range p.Rows {
 		if v.Ours == v.Theirs {
 			continue
 		}
-		if text != "" {
-			text += "; "
-		}
-		text += fmt.Sprintf("%d lines for %s here, %d lines for %s there", v.Ours.Lines, inWords(v.Ours.Control), v.Theirs.Lines, inWords(v.Theirs.Control))
+		parts = append(parts, fmt.Sprintf("%d lines for %s here, %d lines for %s there", v.Ours.Lines, inWords(v.Ours.Control), v.Theirs.Lines, inWords(v.Theirs.Control)))
 	}
-	return text
+	if len(parts) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(parts, "; ")
 }

@@ -3,13 +3,19 @@ package compare
 import (
 	"fmt"
 	"math"
+	"math/big"
 	"slices"
 
 	"banyan/compare/stats"
 )
 
-// leastRows is from how many lines on a product has a slope of its own in the median.
-const leastRows = 20
+const (
+	// leastRows and leastSpread are from how many lines, and from which deviation of the
+	// logarithm of its price, a product has a slope of its own in the median: of one
+	// whose price moves by a penny the slope is an accident.
+	leastRows   = 20
+	leastSpread = 0.01
+)
 
 // slope is how quantity went with price within products: sums of the products of
 // deviations from the product's own means.
@@ -24,12 +30,22 @@ func (m Moments) within() (s slope, ok bool) {
 	if m.N < 2 {
 		return slope{}, false
 	}
-	n, x := float64(m.N), float64(m.X)
-	s = slope{xx: float64(m.XX) - x*x/n, xy: float64(m.XY) - x*float64(m.Y)/n, n: m.N}
-	// Logarithms are counted in LogUnit, and a sum of squares below one such unit is
-	// rounding.
-	return s, s.xx >= 1
+	s = slope{xx: deviations(m.N, m.XX, m.X, m.X), xy: deviations(m.N, m.XY, m.X, m.Y), n: m.N}
+	return s, s.xx > 0
 }
+
+// deviations is the sum of the products of deviations from two means, of which the
+// product's sum and the two sums are known. It is exact up to the last step: as floats
+// the two terms would leave nothing but rounding of each other.
+func deviations(n, product, one, other int64) float64 {
+	d := new(big.Int).Mul(big.NewInt(n), big.NewInt(product))
+	d.Sub(d, new(big.Int).Mul(big.NewInt(one), big.NewInt(other)))
+	f, _ := new(big.Float).SetInt(d).Float64()
+	return f / float64(n)
+}
+
+// spread is the deviation of the logarithm of the price.
+func (s slope) spread() float64 { return LogUnit * math.Sqrt(s.xx/float64(s.n)) }
 
 // ownElasticity answers, in several ways, how demand in this shop went with price. None
 // of them is the answer: prices of the past were not set by lot, and each way is misled
@@ -106,7 +122,7 @@ func median(products []slope) (OwnElasticity, bool) {
 		Trap: "each slope is noisy, a product of which one is sold a day counts like the best seller, and quantity prices are in it as well"}
 	var slopes []float64
 	for _, s := range products {
-		if s.n >= leastRows {
+		if s.n >= leastRows && s.spread() >= leastSpread {
 			slopes = append(slopes, s.xy/s.xx)
 			e.Rows += s.n
 		}

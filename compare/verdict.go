@@ -59,10 +59,10 @@ func (a *analysis) unhealthy() (Verdict, bool) {
 	}
 	if a.facts.NoiseDue != "" && a.compared() {
 		because(false, "Run shadow aa: it compares the control with itself, which must come to nothing.",
-			"No noise floor was measured for this candidate: "+a.facts.NoiseDue+".")
+			sentence("no noise floor was measured for this candidate: "+a.facts.NoiseDue))
 	}
 	for _, why := range a.facts.Unhealthy {
-		because(false, "This ends: "+why+".", sentence(why))
+		because(false, sentence("once this is over: "+why), sentence(why))
 	}
 	if len(v.Why) == 0 {
 		return v, false
