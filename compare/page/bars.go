@@ -140,41 +140,62 @@ func drawMoves(s size, id string, bars []compare.MoveBar) drawing {
 		d.text("tick", "end", s.left-6, y.place(t)+4, y.label(t))
 	}
 	step := (s.w - s.left - s.right) / px(len(bars))
-	var free px
 	for i, b := range bars {
-		x := s.left + step*px(i)
 		class := "bar"
-		if b.From <= 0 && b.To >= 0 && b.From != b.To && b.Diff.Amount == 0 {
+		if b.From == b.To {
 			class = "bar still"
 		}
 		top := y.place(float64(b.Lines))
 		if b.Lines > 0 {
 			top = min(top, bottom-1)
 		}
-		d.rect(class, x+1, top, max(step-2, 1), bottom-top, moveName(bars, i)+": "+plural(b.Lines, "line", "lines"))
-		if name := moveName(bars, i); x+step/2-widthOf(name)/2 >= free && x+step/2+widthOf(name)/2 <= s.w {
-			d.text("tick", "middle", x+step/2, bottom+18, name)
-			free = x + step/2 + widthOf(name)/2 + 6
-		}
+		d.rect(class, s.left+step*px(i)+1, top, max(step-2, 1), bottom-top, moveName(bars, i)+": "+plural(b.Lines, "line", "lines"))
 	}
+	drawEdges(&d, s, step, bottom, bars)
 	d.line("zero", s.left, bottom, s.w-s.right, bottom)
 	d.text("axis", "middle", (s.left+s.w-s.right)/2, bottom+38, "price move in percent")
 	return d
 }
 
+// drawEdges writes the numbers between the bars, and under a bar of lines that stay
+// where they are its own.
+func drawEdges(d *drawing, s size, step, bottom px, bars []compare.MoveBar) {
+	free := px(-100)
+	write := func(x px, f float64) {
+		name := edge(f)
+		if w := widthOf(name) / 2; x-w >= free {
+			free = x + w + 6
+			d.text("tick", "middle", x, bottom+18, name)
+		}
+	}
+	for i, b := range bars {
+		x := s.left + step*px(i)
+		still := b.From == b.To
+		if i > 0 && !still && bars[i-1].From != bars[i-1].To {
+			d.line("tickmark", x, bottom, x, bottom+4)
+			write(x, b.From)
+		}
+		if still {
+			write(x+step/2, b.From)
+		}
+	}
+}
+
+// edge writes a move in percent, with its sign.
+func edge(f float64) string { return plus(trimmed(f, 2), int64(f*1000)) }
+
 // moveName says what a bar stands for; the first and the last are open to their side.
 func moveName(bars []compare.MoveBar, i int) string {
 	b := bars[i]
-	edge := func(f float64) string { return plus(trimmed(f, 2), int64(f*1000)) }
 	switch {
 	case i == 0 && len(bars) > 1:
-		return "<" + noBreak + edge(b.To)
+		return "below " + edge(b.To)
 	case i == len(bars)-1 && len(bars) > 1:
-		return "≥" + noBreak + edge(b.From)
+		return edge(b.From) + " and more"
 	case b.From == b.To:
 		return edge(b.From)
 	}
-	return edge(b.From) + "…" + edge(b.To)
+	return edge(b.From) + " to " + edge(b.To)
 }
 
 // dayBar is a day, or the days of a week where there are too many of them.
@@ -193,7 +214,7 @@ const maxDays = 62
 func dayBars(days []compare.DayView) []dayBar {
 	var out []dayBar
 	for _, v := range days {
-		name := v.Day
+		name := short(24, v.Day)
 		if t, err := time.Parse(time.DateOnly, v.Day); err == nil && len(days) > maxDays {
 			name = "week of " + t.AddDate(0, 0, -(int(t.Weekday())+6)%7).Format(time.DateOnly)
 		}

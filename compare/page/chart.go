@@ -92,20 +92,6 @@ func outline(form string, x, y px) string {
 
 func at(x, y px) string { return x.String() + " " + y.String() }
 
-// trace draws a line through points, leaving out those that no number stands for.
-func trace(xs, ys []px) string {
-	var b strings.Builder
-	for i := range xs {
-		if i == 0 {
-			b.WriteByte('M')
-		} else {
-			b.WriteByte('L')
-		}
-		b.WriteString(at(xs[i], ys[i]))
-	}
-	return b.String()
-}
-
 // letter is the width that a character is taken to have at the size of a chart's
 // texts: that of a wide face, as nobody knows which one a reader has.
 const letter px = 7.6

@@ -68,9 +68,41 @@ func tidyMap(dst, src reflect.Value, most int) {
 	}
 }
 
+// larger reports whether a value has more than so many bytes of text and numbers in it,
+// without writing them: a report that is too large by far is not to fill the memory.
+func larger(v any, most int) bool { return weigh(reflect.ValueOf(v), most) < 0 }
+
+// weigh gives what is left of a number of bytes; once it is below 0 it goes no further.
+func weigh(v reflect.Value, left int) int {
+	switch v.Kind() {
+	case reflect.String:
+		return left - v.Len()
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return weigh(v.Elem(), left)
+		}
+	case reflect.Struct:
+		for i := 0; i < v.NumField() && left >= 0; i++ {
+			if v.Type().Field(i).IsExported() {
+				left = weigh(v.Field(i), left)
+			}
+		}
+		return left
+	case reflect.Slice:
+		for i := 0; i < v.Len() && left >= 0; i++ {
+			left = weigh(v.Index(i), left)
+		}
+		return left
+	}
+	return left - 1
+}
+
 // clean makes one line of a text that anybody may have written, of at most so many
 // characters; what is cut off leaves an ellipsis.
 func clean(s string, most int) string {
+	if len(s) <= most && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return s
+	}
 	var b strings.Builder
 	n := 0
 	for _, c := range s {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"banyan/compare"
 	"banyan/money"
@@ -64,11 +65,15 @@ func curveOf(d compare.DemandView) []compare.CurvePoint {
 	return out
 }
 
-// reachOf is what the vertical axis has to show.
-func reachOf(points []compare.CurvePoint) reach {
+// reachOf is what the vertical axis has to show. Linear demand is followed over the
+// plausible band only: far from it it goes off to where it would flatten all else.
+func reachOf(points []compare.CurvePoint, d compare.DemandView) reach {
 	var r reach
 	for _, p := range points {
-		r.money(p.Revenue, p.Margin, p.RevenueLinear, p.MarginLinear)
+		r.money(p.Revenue, p.Margin)
+		if p.Elasticity >= min(d.BandLow, d.BandHigh) {
+			r.money(p.RevenueLinear, p.MarginLinear)
+		}
 		for _, a := range []*money.Amount{p.RevenueCapped, p.MarginCapped} {
 			if a != nil {
 				r.money(*a)
@@ -85,7 +90,7 @@ func drawCurve(s size, id string, points []compare.CurvePoint, m compare.Money) 
 	top := s.top + px(rows)*18
 	bottom := top + s.h - s.top - s.bottom
 	d.H = bottom + s.bottom
-	r := reachOf(points)
+	r := reachOf(points, m.Demand)
 	y := newAxis(r.low, r.high, bottom, top, s.ticksY)
 	x := elasticityAxis(s, points)
 
@@ -127,11 +132,7 @@ func drawElasticities(d *drawing, s size, x axis, bottom px) {
 		}
 		d.line("tickmark", x.place(e), bottom, x.place(e), bottom+4)
 		if math.Abs(e-math.Round(e)) < 1e-9 {
-			anchor := "middle"
-			if e == high {
-				anchor = "start"
-			}
-			d.text("tick", anchor, x.place(e), bottom+18, trimmed(e, 1))
+			d.text("tick", "middle", x.place(e), bottom+18, trimmed(e, 1))
 		}
 	}
 	title := "price elasticity: how strongly demand answers"
@@ -142,17 +143,13 @@ func drawElasticities(d *drawing, s size, x axis, bottom px) {
 }
 
 func drawSeries(d *drawing, x, y axis, points []compare.CurvePoint) {
-	var xs, revenue, margin, revenueLinear, marginLinear []px
-	for _, p := range points {
-		xs = append(xs, x.place(p.Elasticity))
-		revenue, margin = append(revenue, y.place(value(p.Revenue))), append(margin, y.place(value(p.Margin)))
-		revenueLinear = append(revenueLinear, y.place(value(p.RevenueLinear)))
-		marginLinear = append(marginLinear, y.place(value(p.MarginLinear)))
+	along := func(class string, of func(compare.CurvePoint) money.Amount) {
+		d.path(class, trace(x, y, points, of))
 	}
-	d.path("linear margin", trace(xs, marginLinear))
-	d.path("linear revenue", trace(xs, revenueLinear))
-	d.path("series margin", trace(xs, margin))
-	d.path("series revenue", trace(xs, revenue))
+	along("linear margin", func(p compare.CurvePoint) money.Amount { return p.MarginLinear })
+	along("linear revenue", func(p compare.CurvePoint) money.Amount { return p.RevenueLinear })
+	along("series margin", func(p compare.CurvePoint) money.Amount { return p.Margin })
+	along("series revenue", func(p compare.CurvePoint) money.Amount { return p.Revenue })
 	for _, p := range points {
 		if p.MarginCapped != nil {
 			d.mark("square", "capped margin", x.place(p.Elasticity), y.place(value(*p.MarginCapped)))
@@ -161,6 +158,22 @@ func drawSeries(d *drawing, x, y axis, points []compare.CurvePoint) {
 			d.mark("circle", "capped revenue", x.place(p.Elasticity), y.place(value(*p.RevenueCapped)))
 		}
 	}
+}
+
+// trace draws a line through the points, as far as it stays on the chart.
+func trace(x, y axis, points []compare.CurvePoint, of func(compare.CurvePoint) money.Amount) string {
+	var b strings.Builder
+	command := "M"
+	for _, p := range points {
+		v := value(of(p))
+		if v < y.Low || v > y.High {
+			command = "M"
+			continue
+		}
+		b.WriteString(command + at(x.place(p.Elasticity), y.place(v)))
+		command = "L"
+	}
+	return b.String()
 }
 
 // crossing is a place where a difference changes its sign.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 
 	"banyan/compare"
 )
@@ -59,8 +60,13 @@ type doc struct {
 }
 
 func newDoc(r *compare.Report, c cut) doc {
-	d := doc{R: tidy(r, c.Text), Cut: c}
-	n := min(c.Currencies, len(d.R.Currencies))
+	n := min(c.Currencies, len(r.Currencies))
+	lean := *r
+	lean.Currencies = slices.Clone(r.Currencies)
+	for i, m := range lean.Currencies[n:] {
+		lean.Currencies[n+i] = compare.Money{Currency: m.Currency, Headline: m.Headline}
+	}
+	d := doc{R: tidy(&lean, c.Text), Cut: c}
 	d.Currencies, d.More = d.R.Currencies[:n], d.R.Currencies[n:]
 	return d
 }
@@ -82,7 +88,7 @@ var sections = []section{
 	{"demand", "If customers answer to other prices", "Demand", true},
 	{"certainty", "How sure is this?", "How sure", true},
 	{"causes", "Why prices differ", "Causes", true},
-	{"segments", "Who would see it", "Segments", true},
+	{"segments", "Segments: who would see it", "Segments", true},
 	{"products", "Gainers and losers", "Products", true},
 	{"prices", "How far prices move", "Price moves", true},
 	{"days", "Day by day", "Days", true},
@@ -177,6 +183,9 @@ func file(r *compare.Report, o Options, c cut) ([]byte, error) {
 		return nil, err
 	}
 	for _, in := range embedded(r) {
+		if larger(in.report, MaxBytes) {
+			continue
+		}
 		data, err := json.Marshal(in.report)
 		if err != nil {
 			return nil, fmt.Errorf("write the report as JSON: %w", err)
@@ -211,9 +220,8 @@ func embedded(r *compare.Report) []inside {
 		lean.Currencies[i] = m
 	}
 	bare := compare.Report{Schema: r.Schema, Candidate: r.Candidate, AsOf: r.AsOf, Window: r.Window, Verdict: compare.Verdict{Rung: r.Verdict.Rung, HideMoney: r.Verdict.HideMoney}}
-	bare.Candidate.Name, bare.Candidate.Build = clean(bare.Candidate.Name, longest), clean(bare.Candidate.Build, longest)
-	bare.Inputs.Digest = clean(r.Inputs.Digest, longest)
-	return []inside{{r, ""}, {&lean, "days and examples"}, {&bare, "all but the verdict and the window"}}
+	bare.Inputs.Digest = r.Inputs.Digest
+	return []inside{{r, ""}, {&lean, "days and examples"}, {tidy(&bare, longest), "all but the verdict and the window"}}
 }
 
 // JSON writes the report as it is, indented; docs/shadow-report.schema.json is its

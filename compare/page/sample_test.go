@@ -87,28 +87,61 @@ func sampleBooks() compare.Reconciliation {
 	}
 }
 
-// sampleCurve is what a basket of which a part rises by 6 % and a part falls by 3 %
-// would do; capped where stock ends.
+// sampleBasket is a basket of which a part rises by 6 % and a part falls by 3 %: what
+// revenue and margin change by at an elasticity, in pounds.
+func sampleBasket(e float64) (revenue, margin float64) {
+	const up, down = 17_999.00 / .06, 10_577.70 / .03
+	revenue = up*(math.Pow(1.06, 1+e)-1) + down*(math.Pow(.97, 1+e)-1)
+	margin = .924654 * (up*((1.06-.59)*math.Pow(1.06, e)-.41) + down*((.97-.52)*math.Pow(.97, e)-.48))
+	return revenue, margin
+}
+
+// sampleRoot is where sampleBasket's margin changes its sign.
+func sampleRoot() float64 {
+	low, high := -6.0, -.1
+	for range 60 {
+		middle := (low + high) / 2
+		if _, m := sampleBasket(middle); m < 0 {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return math.Round(low*100) / 100
+}
+
+// sampleCurve is sampleBasket's; a little lower where stock ends.
 func sampleCurve(currency string, scale float64) []compare.CurvePoint {
 	amount := func(f float64) money.Amount { return in(currency, int64(math.Round(f*scale))) }
 	var out []compare.CurvePoint
 	for i := -50; i <= 0; i++ {
 		e := float64(i) / 10
-		up, down := 300_000.0, 350_000.0
-		revenue := up*(math.Pow(1.06, 1+e)-1) + down*(math.Pow(.97, 1+e)-1)
-		margin := up*((1.06-.55)*math.Pow(1.06, e)-.45) + down*((.97-.62)*math.Pow(.97, e)-.38)
+		revenue, margin := sampleBasket(e)
+		r0, m0 := sampleBasket(0)
 		p := compare.CurvePoint{
 			Elasticity: e, Revenue: amount(revenue), Margin: amount(margin),
-			RevenueLinear: amount(up*(1.06*(1+.06*e)-1) + down*(.97*(1-.03*e)-1)),
-			MarginLinear:  amount(up*((1.06-.55)*(1+.06*e)-.45) + down*((.97-.62)*(1-.03*e)-.38)),
+			RevenueLinear: amount(r0 + 1.12*e*(r0-sampleDrop(-1))), MarginLinear: amount(m0 + 2_600*e),
 		}
 		for _, at := range []int{0, -5, -10, -40} {
 			if i == at {
-				r, m := amount(revenue+500*e), amount(margin+220*e)
+				r, m := amount(revenue+200*e), amount(margin+90*e)
 				p.RevenueCapped, p.MarginCapped = &r, &m
 			}
 		}
 		out = append(out, p)
+	}
+	return out
+}
+
+func sampleDrop(e float64) float64 { r, _ := sampleBasket(e); return r }
+
+// sampleBand is what the basket does at what others found.
+func sampleBand(currency string, scale float64) []compare.BandPoint {
+	var out []compare.BandPoint
+	for _, b := range []compare.BandPoint{{Elasticity: -1.76, Source: "Tellis 1988: mean of 367 estimates"}, {Elasticity: -2.62, Source: "Bijmolt, van Heerde and Pieters 2005: mean of 1,851"}} {
+		r, m := sampleBasket(b.Elasticity)
+		b.Revenue, b.Margin = in(currency, int64(math.Round(r*scale))), in(currency, int64(math.Round(m*scale)))
+		out = append(out, b)
 	}
 	return out
 }
@@ -136,12 +169,9 @@ func samplePounds() compare.Money {
 		Rejected: compare.RejectedView{Orders: 23, Lines: 61, Wanted: 2_200, Short: 940, Control: pounds(310_050)},
 		Demand: compare.DemandView{
 			Curve: sampleCurve("GBP", 100), BandLow: -2.62, BandHigh: -1.76, CappedLines: 1_204,
-			Band: []compare.BandPoint{
-				{Elasticity: -1.76, Source: "Tellis 1988: mean of 367 estimates", Revenue: pounds(-520_000), Margin: pounds(310_000)},
-				{Elasticity: -2.62, Source: "Bijmolt, van Heerde and Pieters 2005: mean of 1,851", Revenue: pounds(-1_070_000), Margin: pounds(120_000)},
-			},
+			Band:    sampleBand("GBP", 100),
 			Revenue: compare.BreakEven{Constant: []float64{-1}, Linear: []float64{-.9521}, Sentence: "Revenue breaks even at elasticity −1.00: it gains where demand answers less, and loses where it answers more."},
-			Margin:  compare.BreakEven{Constant: []float64{-3.21}, Linear: []float64{-3.02}, Sentence: "Margin breaks even at −3.21, outside of what is plausible: it gains over the whole band.", Holds: "gain"},
+			Margin:  compare.BreakEven{Constant: []float64{sampleRoot()}, Linear: []float64{-3.02}, Sentence: fmt.Sprintf("Margin breaks even at %s, outside of what is plausible: it gains over the whole band.", decimal(sampleRoot(), 2)), Holds: "gain"},
 		},
 		Projection: compare.ProjectionView{
 			Clusters: 2_099, PerCluster: money.Amount{Amount: 35_356, Scale: 4, Currency: "GBP"},
@@ -182,17 +212,17 @@ func sampleEuros() compare.Money {
 	m.Currency = "EUR"
 	euros := func(cents int64) money.Amount { return in("EUR", cents) }
 	m.Headline = compare.Headline{Lines: 2_920, Pieces: 15_100, Control: euros(1_944_010), Candidate: euros(1_931_900), Diff: euros(-12_110), Percent: -.62,
-		Rise: compare.ChangeView{Lines: 700, Control: euros(500_000), Diff: euros(9_000)}, Fall: compare.ChangeView{Lines: 1_020, Control: euros(900_000), Diff: euros(-21_110)}, Same: 1_200, Arithmetic: euros(0)}
+		Rise: compare.ChangeView{Lines: 700, Control: euros(500_000), Diff: euros(9_000)}, Fall: compare.ChangeView{Lines: 1_020, Control: euros(900_000), Diff: euros(-21_110)}, Same: 1_200, Arithmetic: euros(0), Margin: compare.Margin{Control: euros(0), Candidate: euros(0), Diff: euros(0)}}
 	m.Bounds = compare.Bounds{Cap: 10, Control: euros(0), Low: euros(-12_110), High: euros(-12_110)}
 	m.Returns, m.Rejected = compare.ReturnsView{}, compare.RejectedView{}
 	for _, r := range []*compare.ReturnedView{&m.Returns.Linked, &m.Returns.Unlinked} {
 		r.Control, r.Low, r.High = euros(0), euros(0), euros(0)
 	}
 	m.Rejected.Control = euros(0)
-	m.Demand = compare.DemandView{Curve: sampleCurve("EUR", -2), BandLow: -2.62, BandHigh: -1.76,
-		Band:    []compare.BandPoint{{Elasticity: -1.76, Source: "Tellis 1988", Revenue: euros(9_100), Margin: euros(-6_000)}, {Elasticity: -2.62, Source: "Bijmolt 2005", Revenue: euros(20_000), Margin: euros(-2_400)}},
+	m.Demand = compare.DemandView{Curve: sampleCurve("EUR", -1.6317), BandLow: -2.62, BandHigh: -1.76,
+		Band:    sampleBand("EUR", -1.6317),
 		Revenue: compare.BreakEven{Constant: []float64{-1}, Sentence: "Revenue breaks even at elasticity −1.00.", Holds: "gain"},
-		Margin:  compare.BreakEven{Sentence: "Margin loses whatever the elasticity.", Holds: "loss"}}
+		Margin:  compare.BreakEven{Constant: []float64{sampleRoot()}, Sentence: "Margin loses over the whole of what is plausible.", Holds: "loss"}}
 	m.Projection = compare.ProjectionView{Clusters: 44, PerCluster: euros(-275), Sequence: compare.Interval{Method: "anytime-valid sequence", Estimate: euros(-12_110), Low: euros(-61_000), High: euros(36_800)},
 		Skewness: -1.2, Needed: 512, TopShare: 48, Thin: []string{"44 customers; at least 100 are needed."}}
 	m.OwnShop, m.Segments = nil, compare.SegmentsView{}

@@ -1,0 +1,208 @@
+package page
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"banyan/compare"
+	"banyan/money"
+)
+
+// textLines is the most that Text writes: it has to fit a screen with the prompt.
+const textLines = 30
+
+// Text writes what fits one screen of a terminal, at most 30 lines of the given width
+// (at least 60): the verdict, the headline, the books, guardrails, and what to do next.
+func Text(w io.Writer, r *compare.Report, width int) error {
+	t := texter{width: max(width, 60)}
+	d := newDoc(r, cut{Rows: 5, Few: 3, Currencies: 3, Text: 400})
+	t.verdict(d.R)
+	t.money(d)
+	t.books(d.R.Reconciliation)
+	t.guardrails(d.R.Guardrails)
+	t.operations(d.R.Operations)
+	t.next(d.R.Verdict)
+	_, err := t.WriteTo(w)
+	return err
+}
+
+// texter writes lines of a width.
+type texter struct {
+	bytes.Buffer
+	width int
+}
+
+// say writes a text under a name, on at most so many lines.
+func (t *texter) say(name, text string, most int) {
+	const margin = 12
+	lines := wrap(text, t.width-margin)
+	if len(lines) > most {
+		lines[most-1] = clean(lines[most-1]+" "+lines[most], t.width-margin-1)
+		lines = lines[:most]
+	}
+	for i, l := range lines {
+		if i > 0 {
+			name = ""
+		}
+		fmt.Fprintf(t, "%s%s%s\n", name, strings.Repeat(" ", max(1, margin-utf8.RuneCountInString(name))), l)
+	}
+}
+
+// wrap breaks a text at spaces; a word that is longer than a line is cut.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(strings.ReplaceAll(text, noBreak, "\x00")) {
+		word = clean(strings.ReplaceAll(word, "\x00", " "), width-1)
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
+			line += " " + word
+		default:
+			lines, line = append(lines, line), word
+		}
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func (t *texter) verdict(r *compare.Report) {
+	name := short(40, r.Candidate.Name)
+	if r.Window.FirstDay != "" {
+		name += ", " + r.Window.FirstDay + " to " + r.Window.LastDay
+	}
+	t.say("Candidate", name, 1)
+	t.say("Verdict", strings.ToUpper(string(r.Verdict.Rung)), 1)
+	t.say("", r.Verdict.Sentence, 4)
+	if r.Verdict.DaysLeft > 0 {
+		t.say("", "About "+plural(r.Verdict.DaysLeft, "day", "days")+" more until there is enough.", 1)
+	}
+}
+
+func (t *texter) money(d doc) {
+	t.WriteByte('\n')
+	if d.R.Verdict.HideMoney {
+		t.say("Money", "✗ not shown: the books do not add up, or the comparison is unhealthy", 1)
+		for _, why := range first(d.Cut.Few, d.R.Verdict.Why).([]string) {
+			t.say("", why, 2)
+		}
+		return
+	}
+	for _, c := range d.Currencies {
+		h := c.Headline
+		margin := "margin unknown"
+		if h.Margin.Share > 0 {
+			margin = "margin " + signed(h.Margin.Diff)
+		}
+		t.say(short(10, c.Currency), fmt.Sprintf("revenue %s (%s), %s; exact", signed(h.Diff), change(h.Percent), margin), 1)
+		estimate := "no estimate yet"
+		if s := c.Projection.Sequence; s.Method != "" {
+			estimate = "a next period " + between(s.Low, s.High)
+		}
+		if b := bandFor(c, "revenue"); b != nil {
+			estimate += "; if demand answers " + between(b.Low, b.High)
+		}
+		t.say("", estimate, 1)
+	}
+	if n := len(d.More); n > 0 {
+		t.say("", "and "+plural(n, "more currency", "more currencies"), 1)
+	}
+}
+
+// between is a range, its currency being known from the line it stands on.
+func between(low, high money.Amount) string {
+	return plus(roughly(low), low.Amount) + " to " + plus(roughly(high), high.Amount)
+}
+
+// books are three lines: orders, money, and the check by another program.
+func (t *texter) books(b compare.Reconciliation) {
+	t.WriteByte('\n')
+	state := "✓ add up"
+	if !b.OK {
+		state = "✗ DO NOT ADD UP"
+	}
+	compared, aside, consumed := int64(0), int64(0), int64(0)
+	for _, e := range b.Events {
+		switch e.What {
+		case "compared":
+			compared = e.Events
+		case "consumed":
+			consumed = e.Events
+		default:
+			aside += e.Events
+		}
+	}
+	t.say("Books", fmt.Sprintf("%s: %s compared + %s set aside of %s", state, count(compared), count(aside), plural(consumed, "order", "orders")), 1)
+	t.say("", sumsOf(b.Currencies), 1)
+	text := "projection of orders: " + b.Projection.State
+	if len(b.Faults) > 0 {
+		text = b.Faults[0]
+	}
+	t.say("", text, 1)
+}
+
+// sumsOf reconciles the money of the first currency.
+func sumsOf(all []compare.CurrencyRows) string {
+	if len(all) == 0 {
+		return "no money was seen"
+	}
+	var compared, aside, consumed money.Amount
+	for _, m := range all[0].Rows {
+		switch m.What {
+		case "compared":
+			compared = m.Control
+		case "consumed":
+			consumed = m.Control
+		default:
+			if aside.Currency == "" {
+				aside = m.Control
+			} else if sum, err := aside.Add(m.Control); err == nil {
+				aside = sum
+			}
+		}
+	}
+	if aside.Currency == "" {
+		aside = money.Amount{Scale: consumed.Scale, Currency: consumed.Currency}
+	}
+	text := fmt.Sprintf("%s + %s = %s", plain(compared), plain(aside), exact(consumed))
+	if more := len(all) - 1; more > 0 {
+		text += "; " + plural(more, "more currency", "more currencies")
+	}
+	return text
+}
+
+func (t *texter) guardrails(gs []compare.Guardrail) {
+	n := broken(gs)
+	if n == 0 {
+		t.say("Guardrails", fmt.Sprintf("✓ all %s hold", count(len(gs))), 1)
+		return
+	}
+	t.say("Guardrails", fmt.Sprintf("✗ %s of %s broken", count(n), count(len(gs))), 1)
+	for _, g := range brokenFirst(gs)[:min(n, 3)] {
+		t.say("", fmt.Sprintf("✗ %s: %s, limit %s", g.Name, g.Value, g.Limit), 1)
+	}
+}
+
+func (t *texter) operations(o *compare.Operations) {
+	if o == nil {
+		return
+	}
+	text := fmt.Sprintf("%s of %s answered, p99 %s, breaker %s", count(o.Answered), plural(o.Asked, "order", "orders"), millis(o.P99), o.Breaker)
+	t.say("Calls", text, 1)
+}
+
+func (t *texter) next(v compare.Verdict) {
+	t.WriteByte('\n')
+	switch {
+	case v.Next != nil:
+		t.say("Next", fmt.Sprintf("%s on %s of %s, %s", v.Next.Design, share(v.Next.Share), v.Next.Segment, plural(v.Next.Days, "day", "days")), 2)
+	case len(v.Changes) > 0:
+		t.say("Next", v.Changes[0], 2)
+	}
+}
