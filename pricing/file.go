@@ -37,18 +37,22 @@ func ParseRules(path string, text []byte) (Rules, error) {
 	}
 	items := readItems(root)
 	rules := make(Rules, len(items))
+	unread := make([]bool, len(items))
 	for i, item := range items {
+		before := c.Len()
 		rules[i] = readRule(item)
+		unread[i] = c.Len() > before
 	}
-	if !c.Wrong() {
-		rules.check(func(i int, field, value, want string) {
-			at := items[i]
-			if n := at.Get(field); !n.Null() {
-				at = n
-			}
-			c.Add(at.At(), fmt.Sprintf("rules[%d].%s", i, field), value, "%s", want)
-		})
-	}
+	rules.check(func(i int, field, value, want string) {
+		if unread[i] {
+			return // what is wrong with it is told already
+		}
+		at := items[i]
+		if n := at.Get(field); !n.Null() {
+			at = n
+		}
+		c.Add(at.At(), fmt.Sprintf("rules[%d].%s", i, field), value, "%s", want)
+	})
 	if err := c.Faults().Err(); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 
 	"banyan/money"
@@ -18,6 +19,7 @@ const basis = 10_000
 // Demand is the example candidate: it prices by its Rules. It is a quote.Candidate.
 // It keeps nothing between calls, so that several goroutines may use one.
 type Demand struct {
+	rules Rules
 	steps []step
 	build string
 }
@@ -27,7 +29,7 @@ func New(rules Rules) (*Demand, error) {
 	if err := rules.Check(); err != nil {
 		return nil, err
 	}
-	d := &Demand{}
+	d := &Demand{rules: slices.Clone(rules)}
 	digest := sha256.New()
 	for _, r := range rules {
 		fmt.Fprintf(digest, "%q %s %s %s %v\n", r.Name, r.Since, r.Until, r.Does.part(), r.Does)
@@ -43,6 +45,9 @@ func (d *Demand) Name() string { return "demand" }
 // Build is a digest of the rules: "rules-" and 12 hexadecimal digits.
 func (d *Demand) Build() string { return d.build }
 
+// Rules are those that the candidate was made of.
+func (d *Demand) Rules() Rules { return slices.Clone(d.rules) }
+
 // Price prices the lines of an order whose list price is known in the order's
 // currency; other lines are left out. The prices have the currency and scale of the
 // list price, are never below zero, and Total is always the quantity times Unit. The
@@ -54,7 +59,7 @@ func (d *Demand) Price(o *quote.Order, into *quote.Answer) error {
 	for i := range o.Lines {
 		l := &o.Lines[i]
 		list := &l.Known.List
-		if list.Currency == "" || list.Currency != o.Currency || list.Amount < 0 {
+		if list.Currency == "" || list.Currency != o.Currency || list.Amount < 0 || uint(list.Scale) > money.MaxScale {
 			continue
 		}
 		w := work{line: l, scale: list.Scale, price: list.Amount, rule: ListRule, trail: o.WantTrail}

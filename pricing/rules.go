@@ -64,6 +64,14 @@ type Rule struct {
 	Does Part
 }
 
+// Kind is the name of what the rule does, as the file has it; "" for nothing.
+func (r Rule) Kind() string {
+	if r.Does == nil {
+		return ""
+	}
+	return r.Does.part().String()
+}
+
 // Part is what a Rule does. The parts of this package are all there are.
 type Part interface{ part() kind }
 
