@@ -38,7 +38,7 @@ type aligner struct {
 
 func (a *aligner) pair(x, y *node) (any, any) {
 	switch {
-	case x.isMoney && y.isMoney:
+	case x.money != nil && y.money != nil:
 	case x.kind == object && y.kind == object:
 		return a.objects(x, y)
 	case x.kind == list && y.kind == list:
@@ -81,11 +81,11 @@ func (a *aligner) both(bx, by branch, p place, x, y *node) {
 }
 
 func ignoredBy(x, y *node) *rule {
-	if x != nil && x.ignored != nil {
-		return x.ignored
+	if x != nil && x.by().ignored != nil {
+		return x.by().ignored
 	}
 	if y != nil {
-		return y.ignored
+		return y.by().ignored
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ func (a *aligner) objects(x, y *node) (branch, branch) {
 	slices.Sort(names)
 	for i, name := range slices.Compact(names) {
 		p := place{Pos: i, Name: memberText(name)}
-		if p.General = p.Name; x.mapped {
+		if p.General = p.Name; x.by().mapped {
 			p.General = ".*"
 		}
 		a.both(bx, by, p, x.kid(name), y.kid(name))
@@ -115,10 +115,10 @@ type rows struct {
 func (a *aligner) lists(x, y *node) (branch, branch) {
 	r := &rows{aligner: a, x: x.kids, y: y.kids, bx: branch{}, by: branch{}}
 	switch {
-	case x.list == nil:
+	case x.by().list == nil:
 		r.inSequence(x, y)
-	case x.list.key != "":
-		r.byKey(x.list.key)
+	case x.by().list.key != "":
+		r.byKey(x.by().list.key)
 	default:
 		r.inAnyOrder()
 	}
@@ -151,12 +151,9 @@ func (r *rows) byKey(key string) {
 	label := func(n *node, seen map[string]int) string {
 		s := "without " + key
 		if k := n.kid(key); k != nil && k.kind != object && k.kind != list {
-			v := k.json
-			switch {
-			case k.kind == text:
-				v = k.value
-			case k.number.valid:
-				v = k.number.plain()
+			v := k.value
+			if d := k.number(); k.kind == number && d.valid {
+				v = d.plain()
 			}
 			s = key + "=" + v
 		}

@@ -92,19 +92,19 @@ func sameLeaf(p, q leaf, strict bool) bool {
 }
 
 func same(x, y *node, strict bool) bool {
-	if !strict && x.isMoney && y.isMoney {
-		return x.number.equal(y.number) && x.currency == y.currency
+	if !strict && x.money != nil && y.money != nil {
+		return x.money.amount.equal(y.money.amount) && x.money.currency == y.money.currency
 	}
 	return x.digest == y.digest
 }
 
 // tolerated gives the rule that lets two numbers pass.
 func tolerated(x, y *node) *rule {
-	comparable := x.isMoney && y.isMoney && x.currency == y.currency || x.kind == y.kind && (x.kind == number || x.kind == text)
-	if x.limit == nil || y.limit == nil || !comparable || !x.limit.limit.allows(x.number, y.number) {
+	by := x.by().limit
+	if by == nil || y.by().limit == nil || !numbers(x, y) || !by.limit.allows(x.number(), y.number()) {
 		return nil
 	}
-	return x.limit
+	return by
 }
 
 // reporter is told by go-cmp of every pair that it has looked at. It takes from
@@ -176,15 +176,24 @@ func differ(path []place, x, y leaf) Difference {
 		return d
 	}
 	if d.Cause = causeOf(x.Node, y.Node); numbers(x.Node, y.Node) {
-		d.Apart = apartText(x.Node.number, y.Node.number)
+		d.Apart = apartText(x.Node.number(), y.Node.number())
 	}
 	return d
 }
 
 // numbers reports whether how far apart they are means something.
 func numbers(x, y *node) bool {
-	return x != nil && y != nil && (x.isMoney && y.isMoney && x.currency == y.currency ||
-		x.kind == y.kind && (x.kind == number || x.kind == text) && x.number.valid && y.number.valid)
+	switch {
+	case x == nil || y == nil || x.kind != y.kind:
+		return false
+	case x.kind == object:
+		return sameCurrency(x, y)
+	}
+	return x.number().valid && y.number().valid
+}
+
+func sameCurrency(x, y *node) bool {
+	return x.money != nil && y.money != nil && x.money.currency == y.money.currency
 }
 
 // causeOf tells causes apart; nil is a side that has nothing.
@@ -198,9 +207,9 @@ func causeOf(x, y *node) Cause {
 		return Extra
 	case x.kind != y.kind:
 		return Type
-	case x.isMoney && y.isMoney && x.currency != y.currency:
+	case x.money != nil && y.money != nil && !sameCurrency(x, y):
 		return Currency
-	case numbers(x, y) && x.number.equal(y.number):
+	case numbers(x, y) && x.number().equal(y.number()):
 		return Form
 	case x.kind == text && alike(x.value, y.value):
 		return Form
@@ -214,7 +223,7 @@ func causeOf(x, y *node) Cause {
 			return Zone
 		}
 	}
-	if numbers(x, y) && rounded(x.number, y.number) {
+	if numbers(x, y) && rounded(x.number(), y.number()) {
 		return Rounding
 	}
 	return Value

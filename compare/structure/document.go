@@ -34,25 +34,53 @@ const (
 )
 
 // digest stands for a value: where two are equal, there is nothing to look at.
-type digest [sha256.Size]byte
+// It is half a SHA-256.
+type digest [16]byte
 
-// node is one JSON value with what the rules say of its place.
+// node is one JSON value with what the rules say of its place. An answer of a
+// megabyte has half a million: what few of them have is behind pointers.
 type node struct {
-	kind     kind
-	json     string   // of a scalar, as written; a string without needless escapes
-	value    string   // of a string
-	number   decimal  // of a number, of money, and of a string that is a number
-	currency string   // of money
-	names    []string // of an object, sorted
-	kids     []*node  // by names, or in the order of the list
-	digest   digest   // of what is compared
-	whole    digest   // of everything
+	kind   kind
+	value  string   // of a string, decoded; of other scalars, as written
+	names  []string // of an object, sorted
+	kids   []*node  // by names, or in the order of the list
+	digest digest   // of what is compared
+	whole  digest   // of everything
+	money  *sum     // nil where it is none
+	marks  *marks   // nil where no rule speaks of the place
+}
 
-	ignored *rule // nil: compared
-	limit   *rule
-	list    *rule
-	mapped  bool
-	isMoney bool
+// sum is an amount of money.
+type sum struct {
+	amount   decimal
+	currency string
+}
+
+// marks are the rules that hold at a place.
+type marks struct {
+	ignored, limit, list *rule
+	mapped               bool
+}
+
+var unmarked marks
+
+// by is what the rules say.
+func (n *node) by() *marks {
+	if n.marks == nil {
+		return &unmarked
+	}
+	return n.marks
+}
+
+// number is the number that a value is: a number, money, or a string of one.
+func (n *node) number() decimal {
+	switch {
+	case n.money != nil:
+		return n.money.amount
+	case n.kind == number || n.kind == text:
+		return parseDecimal(n.value)
+	}
+	return decimal{}
 }
 
 // Parse reads one JSON text. It fails on what is no JSON, or more than one, on
@@ -90,8 +118,9 @@ func (c *Comparer) Parse(b []byte) (*Document, error) {
 }
 
 type parser struct {
-	dec *json.Decoder
-	doc *Document
+	dec    *json.Decoder
+	doc    *Document
+	buffer []byte // of sum
 }
 
 // value reads the next value, at which the rules under are under way and matched
@@ -108,13 +137,13 @@ func (p *parser) value(under []follow, matched []*rule, depth int) (*node, error
 	p.mark(n, matched)
 	switch t := t.(type) {
 	case nil:
-		n.kind, n.json = null, "null"
+		n.kind, n.value = null, "null"
 	case bool:
-		n.kind, n.json = boolean, strconv.FormatBool(t)
+		n.kind, n.value = boolean, strconv.FormatBool(t)
 	case json.Number:
-		n.kind, n.json, n.number = number, t.String(), parseDecimal(t.String())
+		n.kind, n.value = number, t.String()
 	case string:
-		n.kind, n.json, n.value, n.number = text, quote(t), t, parseDecimal(t)
+		n.kind, n.value = text, t
 	case json.Delim:
 		if t == '{' {
 			err = p.members(n, under, depth)
@@ -122,7 +151,7 @@ func (p *parser) value(under []follow, matched []*rule, depth int) (*node, error
 			err = p.elements(n, under, depth)
 		}
 	}
-	p.doc.by.seal(n)
+	p.seal(n)
 	return n, err
 }
 
@@ -130,15 +159,18 @@ func (p *parser) value(under []follow, matched []*rule, depth int) (*node, error
 func (p *parser) mark(n *node, matched []*rule) {
 	for _, r := range matched {
 		p.doc.uses[r.number].Matched++
+		if n.marks == nil {
+			n.marks = &marks{}
+		}
 		switch r.kind {
 		case ignoring:
-			first(&n.ignored, r)
+			first(&n.marks.ignored, r)
 		case tolerating:
-			first(&n.limit, r)
+			first(&n.marks.limit, r)
 		case listing:
-			first(&n.list, r)
+			first(&n.marks.list, r)
 		case mapping:
-			n.mapped = true
+			n.marks.mapped = true
 		}
 	}
 }
@@ -179,7 +211,7 @@ func (p *parser) members(n *node, under []follow, depth int) error {
 		n.kids = append(n.kids, found[name])
 	}
 	if !ruled { // a rule about a part of it needs the parts
-		n.money()
+		n.readMoney()
 	}
 	_, err := p.dec.Token()
 	return err
@@ -203,19 +235,19 @@ func (p *parser) elements(n *node, under []follow, depth int) error {
 	return err
 }
 
-// money recognises {"amount": 2550, "scale": 3, "currency": "GBP"}.
-func (n *node) money() {
+// readMoney recognises {"amount": 2550, "scale": 3, "currency": "GBP"}.
+func (n *node) readMoney() {
 	if !slices.Equal(n.names, []string{"amount", "currency", "scale"}) {
 		return
 	}
 	amount, currency, scale := n.kids[0], n.kids[1], n.kids[2]
 	const largestScale = 18 // of package money
-	s, err := strconv.Atoi(scale.json)
+	s, err := strconv.Atoi(scale.value)
 	if amount.kind != number || currency.kind != text || scale.kind != number || err != nil || s < 0 || s > largestScale ||
-		strings.ContainsAny(amount.json, ".eE") {
+		strings.ContainsAny(amount.value, ".eE") {
 		return
 	}
-	n.isMoney, n.number, n.currency = true, amount.number.shift(s), currency.value
+	n.money = &sum{amount.number().shift(s), currency.value}
 }
 
 // kid is the member of that name, nil where there is none.
@@ -227,50 +259,67 @@ func (n *node) kid(name string) *node {
 }
 
 // seal works out the digests of a node whose kids have theirs.
-func (c *Comparer) seal(n *node) {
-	n.digest = c.sum(n, func(kid *node) (digest, bool) { return kid.digest, kid.ignored == nil })
+func (p *parser) seal(n *node) {
+	n.digest = p.sum(n, false)
 	n.whole = n.digest
-	if slices.ContainsFunc(n.kids, func(kid *node) bool { return kid.ignored != nil || kid.whole != kid.digest }) {
-		n.whole = c.sum(n, func(kid *node) (digest, bool) { return kid.whole, true })
+	if slices.ContainsFunc(n.kids, func(kid *node) bool { return kid.by().ignored != nil || kid.whole != kid.digest }) {
+		n.whole = p.sum(n, true)
 	}
-	if n.ignored != nil {
+	if n.by().ignored != nil {
 		n.digest = digest{} // all that is ignored is alike: in a list, none of it moves
 	}
 }
 
-// sum gives equal digests to equal values; of says what a kid adds, if anything.
-func (c *Comparer) sum(n *node, of func(kid *node) (digest, bool)) digest {
+// sum gives equal digests to equal values, with or without what is ignored.
+func (p *parser) sum(n *node, whole bool) digest {
+	b := append(p.buffer[:0], byte(n.kind))
 	switch {
-	case n.isMoney && !c.strict:
-		return sha256.Sum256([]byte("money " + n.number.canonical() + " " + n.currency))
-	case n.kind == number && n.number.valid && !c.strict:
-		return sha256.Sum256([]byte("number " + n.number.canonical()))
-	case n.kind == text:
-		return sha256.Sum256([]byte("string " + n.value))
+	case n.money != nil && !p.doc.by.strict:
+		b = append(append(b, "money "...), n.money.amount.canonical()...)
+		b = append(append(b, ' '), n.money.currency...)
+	case n.kind == number:
+		d := n.number()
+		if p.doc.by.strict || !d.valid {
+			b = append(append(b, '='), n.value...)
+		} else {
+			b = append(b, d.canonical()...)
+		}
 	case n.kind != object && n.kind != list:
-		return sha256.Sum256([]byte("as is " + n.json))
+		b = append(b, n.value...)
+	default:
+		b = p.parts(b, n, whole)
 	}
-	parts := make([][]byte, 0, len(n.kids))
+	p.buffer = b
+	full := sha256.Sum256(b)
+	return digest(full[:len(digest{})])
+}
+
+// parts appends what an object or list is made of; where the order says nothing,
+// in one that does not depend on it.
+func (p *parser) parts(b []byte, n *node, whole bool) []byte {
+	var sorted []digest
 	for i, kid := range n.kids {
-		d, counts := of(kid)
-		if !counts {
+		d := kid.digest
+		switch {
+		case whole:
+			d = kid.whole
+		case kid.by().ignored != nil:
 			continue
 		}
-		part := d[:]
-		if n.kind == object {
-			part = append([]byte(strconv.Quote(n.names[i])), part...)
+		switch {
+		case n.kind == object:
+			b = append(strconv.AppendQuote(b, n.names[i]), d[:]...)
+		case n.by().list != nil:
+			sorted = append(sorted, d)
+		default:
+			b = append(b, d[:]...)
 		}
-		parts = append(parts, part)
 	}
-	if n.list != nil {
-		slices.SortFunc(parts, bytes.Compare)
+	slices.SortFunc(sorted, func(x, y digest) int { return bytes.Compare(x[:], y[:]) })
+	for _, d := range sorted {
+		b = append(b, d[:]...)
 	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%d of %d:", n.kind, len(parts))
-	for _, part := range parts {
-		h.Write(part)
-	}
-	return digest(h.Sum(nil))
+	return b
 }
 
 func quote(s string) string {
@@ -317,7 +366,12 @@ func (n *node) write(b *strings.Builder) {
 		return
 	}
 	if n.kind != object && n.kind != list {
-		b.WriteString(n.json)
+		s := n.value
+		if n.kind == text {
+			const enough = 2 * longestValue // quoting makes nothing shorter
+			s = quote(strings.ToValidUTF8(s[:min(len(s), enough)], ""))
+		}
+		b.WriteString(s)
 		return
 	}
 	open, end := "{", "}"

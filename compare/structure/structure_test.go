@@ -125,6 +125,10 @@ func TestRules(t *testing.T) {
 			[]structure.Use{{"ignore $..etag", 1, 1}, {`ignore $["a.b"]`, 1, 1}, {"ignore $.x-*", 2, 2}}},
 		{"ignore one element", structure.Options{Ignore: []string{"$[0]"}}, `[1,2]`, `[9,2]`, nil, []string{"$[0] value: 1 | 9 by 8"},
 			[]structure.Use{{"ignore $[0]", 2, 1}}},
+		{"elements that are ignored do not move", structure.Options{Ignore: []string{"$[*]"}}, `[1,2]`, `[2,1]`, nil,
+			[]string{"$[0] value: 1 | 2 by 1", "$[1] value: 2 | 1 by 1"}, []structure.Use{{"ignore $[*]", 4, 2}}},
+		{"lists in any order within one that has an order", structure.Options{Lists: []structure.List{{Path: "$[*].tags"}}}, `[{"tags":[1,2]},{"tags":[3]}]`, `[{"tags":[3]},{"tags":[2,1]}]`,
+			[]string{`$ order: [{"tags":[1,2]},{"tags":[3]}] | [{"tags":[3]},{"tags":[2,1]}]`}, nil, []structure.Use{{"list $[*].tags", 4, 0}}},
 		{"what is ignored moves nothing", structure.Options{Ignore: []string{"$[*].x"}}, `[{"x":1},{"x":2}]`, `[{"x":2},{"x":1}]`, nil,
 			[]string{"$[0].x value: 1 | 2 by 1", "$[1].x value: 2 | 1 by 1"}, []structure.Use{{"ignore $[*].x", 4, 2}}},
 		{"ignore a part of money", structure.Options{Ignore: []string{"$.p.currency"}},
@@ -267,6 +271,26 @@ func TestManyDifferencesAreCounted(t *testing.T) {
 	}
 }
 
+// Past the limit nothing is looked at, and so nothing is taken for equal.
+func TestManyPlacesAreNotLookedAt(t *testing.T) {
+	ones := strings.Repeat(",1.1", 25_000)
+	o := structure.Options{Tolerances: []structure.Tolerance{{Path: "$[*]", Absolute: "1"}}}
+	r := compare(t, o, "[0"+ones+"]", "[0"+strings.ReplaceAll(ones, "1.1", "1.2")+"]")
+	if len(r.Differences) != 0 || r.More != 5000 || r.Uses[0].Hid != 20_000 || r.Equal() {
+		t.Errorf("%d differences, %d more, %v", len(r.Differences), r.More, r.Uses)
+	}
+}
+
+// A pattern can follow a path in very many ways, which must not take their time.
+func TestPatternOfManyWays(t *testing.T) {
+	const depth = 190
+	doc := strings.Repeat(`{"a":`, depth) + `{"z":%d}` + strings.Repeat("}", depth)
+	o := structure.Options{Ignore: []string{"$" + strings.Repeat("..a", 8) + "..z"}}
+	if r := compare(t, o, fmt.Sprintf(doc, 1), fmt.Sprintf(doc, 2)); !r.Equal() || r.Uses[0] != (structure.Use{Rule: "ignore " + o.Ignore[0], Matched: 2, Hid: 1}) {
+		t.Errorf("%v %v", lines(r.Differences), r.Uses)
+	}
+}
+
 func TestWorst(t *testing.T) {
 	d := func(apart string) structure.Difference {
 		return structure.Difference{General: "$.a", Cause: structure.Value, Apart: apart, Count: 1}
@@ -386,6 +410,20 @@ func FuzzCompare(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkLargest is the largest answer that shadow/parity takes, with nothing
+// equal in it.
+func BenchmarkLargest(b *testing.B) {
+	x := []byte("[1" + strings.Repeat(",1", 1<<19-2) + "]")
+	y := []byte("[2" + strings.Repeat(",2", 1<<19-2) + "]")
+	c := comparer(b, structure.Options{Ignore: []string{"$..updatedAt"}})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.JSON(x, y); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func BenchmarkCompare(b *testing.B) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -113,7 +115,7 @@ func TestFlakyCandidate(t *testing.T) {
 			says(`{"a":1}`)(w, r)
 		}
 	})
-	c := parity.Config{Control: control, Candidate: candidate, MaxDiffering: 12, MaxUnanswered: 10, Concurrency: 8}
+	c := parity.Config{Control: control, Candidate: candidate, MaxDiffering: 12, MaxUnanswered: 10, Concurrency: 8, GiveUp: 2}
 	r := run(t, c, paths(100))
 	if r.Compared != 90 || r.Differing != 10 || r.Unanswered != 10 || !r.OK || excluded(r)["candidate-unreachable"] != 10 {
 		t.Errorf("%+v", r)
@@ -136,6 +138,41 @@ func TestSilentSideIsLeftAlone(t *testing.T) {
 	r := run(t, parity.Config{Control: up, Candidate: gone.URL, GiveUp: 10, MaxUnanswered: 100}, paths(1000))
 	if r.OK || !strings.Contains(r.Stopped, "candidate did not answer 10 requests in a row") || asked.Load() > 40 {
 		t.Errorf("asked %d times, stopped %q", asked.Load(), r.Stopped)
+	}
+}
+
+func TestNothingComparedIsNotOK(t *testing.T) {
+	u := serve(t, says("1"))
+	for name, source := range map[string]iter.Seq2[parity.Request, error]{"nothing asked": paths(0), "all refused": parity.List([]parity.Request{{Method: "POST", Path: "/"}})} {
+		if r := run(t, parity.Config{Control: u, Candidate: u, MaxDiffering: 100, MaxUnanswered: 100}, source); r.OK || fmt.Sprint(r.Why) != "[nothing was compared]" {
+			t.Errorf("%s: OK %v, %v", name, r.OK, r.Why)
+		}
+	}
+}
+
+func TestConnectionsAreClosed(t *testing.T) {
+	var open atomic.Int64
+	s := httptest.NewUnstartedServer(says("1"))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	run(t, parity.Config{Control: s.URL, Candidate: s.URL}, paths(20))
+	limit := time.After(10 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for open.Load() > 0 {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("%d connections are open after the run", open.Load())
+		}
 	}
 }
 

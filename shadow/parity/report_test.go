@@ -37,6 +37,28 @@ func TestWorstComeFirst(t *testing.T) {
 	}
 }
 
+// Latencies are of the side they are said to be of, and exact.
+func TestLatencies(t *testing.T) {
+	var clock atomic.Int64
+	takes := func(d func(n int64) time.Duration) http.HandlerFunc {
+		var n atomic.Int64
+		return func(w http.ResponseWriter, r *http.Request) {
+			clock.Add(int64(d(n.Add(1))))
+			says("1")(w, r)
+		}
+	}
+	c := parity.Config{Concurrency: 1, Now: func() time.Time { return time.Unix(0, clock.Load()) },
+		Control:   serve(t, takes(func(n int64) time.Duration { return time.Duration(n) * time.Millisecond })),
+		Candidate: serve(t, takes(func(int64) time.Duration { return 7 * time.Second }))}
+	r := run(t, c, paths(200))
+	if want := (parity.Latency{Calls: 200, P50: 100_000, P95: 190_000, P99: 198_000, Max: 200_000}); r.Latency.Control != want {
+		t.Errorf("control: %+v, want %+v", r.Latency.Control, want)
+	}
+	if want := (parity.Latency{Calls: 200, P50: 7e6, P95: 7e6, P99: 7e6, Max: 7e6}); r.Latency.Candidate != want {
+		t.Errorf("candidate: %+v, want %+v", r.Latency.Candidate, want)
+	}
+}
+
 func TestManyFieldsAreTold(t *testing.T) {
 	var n atomic.Int64
 	h := func(w http.ResponseWriter, r *http.Request) {
