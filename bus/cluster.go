@@ -23,6 +23,10 @@ type Config struct {
 
 	DialTimeout    time.Duration // of one connection, TLS included; 5 s where zero
 	RequestTimeout time.Duration // of one question and its answer; 30 s where zero
+
+	// FetchBytes bounds what one fetch of one partition brings, about: who reads many
+	// partitions at once holds one fetch of each in memory; 4 MiB where zero.
+	FetchBytes int
 }
 
 // LoadTLS makes a TLS configuration of PEM files. ca is a file with the
@@ -64,6 +68,7 @@ type Cluster struct {
 	transport *kafka.Transport
 	client    *kafka.Client
 	request   time.Duration
+	most      int           // bytes of one fetch of one partition, about
 	pause     time.Duration // first wait of a read that gets no further
 }
 
@@ -88,6 +93,9 @@ func Dial(ctx context.Context, cfg Config) (*Cluster, error) {
 	if cfg.RequestTimeout <= 0 {
 		cfg.RequestTimeout = 30 * time.Second
 	}
+	if cfg.FetchBytes <= 0 {
+		cfg.FetchBytes = fetchBytes
+	}
 	t := &kafka.Transport{
 		DialTimeout: cfg.DialTimeout,
 		IdleTimeout: 30 * time.Second,
@@ -101,6 +109,7 @@ func Dial(ctx context.Context, cfg Config) (*Cluster, error) {
 		names:     strings.Join(cfg.Brokers, ", "),
 		transport: t,
 		request:   cfg.RequestTimeout,
+		most:      cfg.FetchBytes,
 		pause:     50 * time.Millisecond,
 	}
 	c.client = &kafka.Client{Addr: c.addr, Transport: t}

@@ -17,6 +17,7 @@ import (
 type Preparer struct {
 	program Program
 	source  string
+	slim    bool
 	chains  upcasts
 }
 
@@ -33,7 +34,7 @@ func NewPreparer(p Program) (*Preparer, error) {
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("projection %s: %s", cmp.Or(spec.Name, "(without a name)"), strings.Join(faults, "; "))
 	}
-	return &Preparer{p, spec.Source, chains}, nil
+	return &Preparer{p, spec.Source, spec.Slim, chains}, nil
 }
 
 func (s *Spec) faults() []string {
@@ -126,6 +127,9 @@ func (p *Preparer) Prepare(e *Event, topic string, r *event.Record) error {
 	e.Offset, e.Tombstone, e.Size, e.record = r.Offset, e.Data == nil, r.Size(), r
 	if e.Fault = p.chains.lift(e); e.Fault == nil {
 		e.Fault = p.prepare(e)
+	}
+	if p.slim {
+		e.Data, e.record = nil, nil
 	}
 	return nil
 }

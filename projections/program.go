@@ -35,6 +35,10 @@ type Spec struct {
 	Timers bool
 	// Effects says that the Program promises effects.
 	Effects bool
+	// Slim says that Apply needs of an event no more than its headers and what Prepare
+	// made of it: its data are let go of as soon as it is prepared. Such an event
+	// cannot be parked, so a Runner has to stop at what it cannot apply (Stop).
+	Slim bool
 }
 
 // View is a SQL view over the tables of the same version; Tables of it are named

@@ -124,6 +124,9 @@ func NewRunner(o Options) (*Runner, error) {
 		return nil, err
 	}
 	spec := o.Program.Spec()
+	if spec.Slim && o.Poison != Stop {
+		return nil, fmt.Errorf("projection %s lets go of the data of events, so none can be parked: run it with Stop", spec.Name)
+	}
 	if o.Version.Projection != spec.Name {
 		return nil, fmt.Errorf("version %d is of projection %q, the program is %q", o.Version.Number, o.Version.Projection, spec.Name)
 	}

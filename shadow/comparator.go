@@ -98,7 +98,7 @@ func (c *Comparator) Spec() projections.Spec {
 	}
 	sum := sha256.Sum256(definition)
 	return projections.Spec{
-		Name: Prefix + c.opts.Name, Source: c.opts.Mapping.Source, Topics: c.opts.Mapping.Topics(), Aligned: true,
+		Name: Prefix + c.opts.Name, Source: c.opts.Mapping.Source, Topics: c.opts.Mapping.Topics(), Aligned: true, Slim: true,
 		Definition: string(definition), Digest: hex.EncodeToString(sum[:]), NotFromLatest: "compares what happened, order by order",
 		Tables: []state.Table{
 			{Name: tableState, Key: []string{"kind", "key"}, Hidden: true, Comment: "the ledger, and what is known of products: a row each, in JSON", Columns: []state.Column{

@@ -46,11 +46,10 @@ type OrderMapping struct {
 // LineMapping is about a line of an order or of a return. Price is a sum of money, of
 // one piece, as it was paid.
 type LineMapping struct {
-	Number      string `yaml:"number" json:"number"`
-	Product     string `yaml:"product" json:"product"`
-	Description string `yaml:"description" json:"description"`
-	Quantity    string `yaml:"quantity" json:"quantity"`
-	Price       string `yaml:"price" json:"price"`
+	Number   string `yaml:"number" json:"number"`
+	Product  string `yaml:"product" json:"product"`
+	Quantity string `yaml:"quantity" json:"quantity"`
+	Price    string `yaml:"price" json:"price"`
 }
 
 // RefusalMapping is about a line that was refused.
@@ -90,7 +89,7 @@ type PriceMapping struct {
 
 // ShopMapping is that of the shop's events, as scenarios/shop.yaml makes them.
 func ShopMapping() Mapping {
-	line := LineMapping{Number: "line_no", Product: "product_id", Description: "description", Quantity: "quantity", Price: "unit_price"}
+	line := LineMapping{Number: "line_no", Product: "product_id", Quantity: "quantity", Price: "unit_price"}
 	return Mapping{
 		Source: "shop",
 		Orders: OrderMapping{

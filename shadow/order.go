@@ -29,7 +29,7 @@ func AsOf(p event.Position) string {
 }
 
 // noCurrency is ISO 4217's code for it: the book of lines that have none.
-const noCurrency = "XXX"
+const noCurrency = "X" + "XX"
 
 // begin makes a comparison of an order that an event tells of, with what is known at
 // this moment. The memory of c is used again.
@@ -97,14 +97,14 @@ func (s *core) begin(c *comparison, e *projections.Event, n *reading) {
 // lineOf makes a line with what is known of its product, and says why it cannot be
 // compared where that is so already.
 func lineOf(l *soldLine, p *product, currency string) compare.Line {
-	n := compare.Line{Line: l.line, Product: l.product, Description: l.description, Quantity: l.quantity, Currency: l.price.Currency, Control: l.price.Units}
+	n := compare.Line{Line: l.line, Product: l.product, Quantity: l.quantity, Currency: l.price.Currency, Control: l.price.Units}
 	if n.Currency == "" {
 		if n.Currency = currency; currency == "" {
 			n.Currency = noCurrency
 		}
 	}
 	if p != nil {
-		n.Code = p.Code
+		n.Code, n.Description = p.Code, p.Description
 		if p.Cost.Known && p.Cost.Currency == n.Currency {
 			n.Cost, n.CostKnown = p.Cost.Units, true
 		}

@@ -42,7 +42,6 @@ type reading struct {
 
 	linked bool // of a return: its order is known
 
-	removed bool // of stock and prices: the product is gone
 	stock   *int64
 	code    string
 	text    string
@@ -54,12 +53,11 @@ type reading struct {
 
 // soldLine is a line of an order, of a refusal or of a return.
 type soldLine struct {
-	line        int64
-	product     string
-	description string
-	quantity    int64
-	wanted      int64 // of a refusal, whose quantity is what was available
-	price       price
+	line     int64
+	product  string
+	quantity int64
+	wanted   int64 // of a refusal, whose quantity is what was available
+	price    price
 }
 
 // price is a sum of money as it is counted here. Known is false where there is none,
@@ -166,12 +164,12 @@ func newReader(m Mapping) *reader {
 		r.kinds[m.Prices.Topic] = map[string]kind{"": priceTold}
 	}
 	l := o.Line
-	r.order = poolOf(o.Lines, []string{l.Number, l.Product, l.Description, l.Quantity, l.Price}, o.At, o.Customer, o.Channel, o.Country, o.AddedLine)
+	r.order = poolOf(o.Lines, []string{l.Number, l.Product, l.Quantity, l.Price}, o.At, o.Customer, o.Channel, o.Country, o.AddedLine)
 	f := o.Refusal
 	r.refusal = poolOf(o.Refusals, []string{f.Product, f.Wanted, f.Available, f.Price}, o.At)
 	l = m.Returns.Line
 	r.back = poolOf(m.Returns.Lines, []string{l.Product, l.Quantity, l.Price}, m.Returns.Order)
-	r.stock = poolOf("", nil, "state", m.Stock.Pieces)
+	r.stock = poolOf("", nil, m.Stock.Pieces)
 	p := &m.Prices
 	r.prices = poolOf("", nil, p.Code, p.Description, p.List, p.TierQuantity, p.Tier, p.Cost)
 	return r
@@ -236,14 +234,14 @@ func (r *reader) readOrder(n *reading, e *projections.Event) error {
 		if !ok {
 			return fmt.Errorf("%s, item %d, is no object", r.m.Orders.Lines, i)
 		}
-		l := soldLine{product: textOf(f[1]), description: textOf(f[2]), price: moneyOf(f[4])}
+		l := soldLine{product: textOf(f[1]), price: moneyOf(f[3])}
 		if l.line, ok = f[0].(int64); !ok {
 			return fmt.Errorf("%s, item %d: %s is no whole number", r.m.Orders.Lines, i, r.m.Orders.Line.Number)
 		}
 		if n.kind == added && (!some || l.line != only) {
 			continue
 		}
-		if l.quantity, ok = f[3].(int64); !ok || l.product == "" {
+		if l.quantity, ok = f[2].(int64); !ok || l.product == "" {
 			return fmt.Errorf("%s, item %d: it has no %s, or a %s that is no whole number", r.m.Orders.Lines, i, r.m.Orders.Line.Product, r.m.Orders.Line.Quantity)
 		}
 		n.lines = append(n.lines, l)
@@ -304,8 +302,7 @@ func (r *reader) readStock(n *reading, e *projections.Event) error {
 	if err != nil {
 		return err
 	}
-	n.removed = v[0] == nil
-	if pieces, ok := v[1].(int64); ok {
+	if pieces, ok := v[0].(int64); ok {
 		n.stock = &pieces
 	}
 	return nil

@@ -1,6 +1,8 @@
 package shadow
 
 import (
+	"encoding/json"
+	"strconv"
 	"time"
 
 	"banyan/compare"
@@ -65,6 +67,38 @@ type days struct {
 	Pieces [window]int64
 	// Last is the latest day with pieces: what lies a window before it is forgotten.
 	Last int32
+}
+
+// MarshalJSON writes the days that have pieces, as pairs.
+func (d days) MarshalJSON() ([]byte, error) {
+	b := append(make([]byte, 0, 64), '[')
+	for i, n := range d.Pieces {
+		if n == 0 || d.Last-d.Day[i] >= window {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(b, '[')
+		b = strconv.AppendInt(b, int64(d.Day[i]), 10)
+		b = append(b, ',')
+		b = strconv.AppendInt(b, n, 10)
+		b = append(b, ']')
+	}
+	return append(b, ']'), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (d *days) UnmarshalJSON(raw []byte) error {
+	var pairs [][2]int64
+	if err := json.Unmarshal(raw, &pairs); err != nil {
+		return err
+	}
+	*d = days{}
+	for _, p := range pairs {
+		d.add(int32(p[0]), p[1])
+	}
+	return nil
 }
 
 // add counts pieces on a day.

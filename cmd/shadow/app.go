@@ -139,8 +139,12 @@ func migrated(ctx context.Context, pool *pgxpool.Pool) (*control.Store, error) {
 	return store, store.Migrate(limit)
 }
 
+// fetchBytes are few, since two dozen partitions are read at once, and so that the
+// brokers of a shop are not made to send more than is taken in.
+const fetchBytes = 512 << 10
+
 func (a *app) kafka(ctx context.Context) (cli.Kafka, error) {
-	k := cli.Kafka{Brokers: a.flags.brokers, CA: a.flags.ca, Cert: a.flags.cert, Key: a.flags.pkey, ClientID: "banyan-shadow"}
+	k := cli.Kafka{Brokers: a.flags.brokers, CA: a.flags.ca, Cert: a.flags.cert, Key: a.flags.pkey, ClientID: "banyan-shadow", FetchBytes: fetchBytes}
 	if len(k.Brokers) > 0 {
 		return k, nil
 	}

@@ -46,7 +46,7 @@ var Imports = map[string][]string{
 	"quote":       {"event", "money"},
 	"pricing":     {"event", "money", "quote", "internal/document"},
 	"compare":     {"money", "compare"},
-	"shadow":      {"event", "money", "quote", "compare", "projections", "token", "expression", "internal/figures"},
+	"shadow":      {"event", "money", "quote", "compare", "projections", "token", "expression", "shadow/ask"},
 	"gateway":     {"compare"},
 	"doctor":      {"wal"},
 	"draft":       {"doctor", "wal"},

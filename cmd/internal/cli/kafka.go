@@ -15,6 +15,9 @@ type Kafka struct {
 	// CA, Cert and Key are PEM files; all empty is a connection without TLS.
 	CA, Cert, Key string
 	ClientID      string // as the broker's log and quotas name us
+	// FetchBytes bounds what is fetched of one partition at a time; bus.Config says
+	// how.
+	FetchBytes int
 }
 
 // Dial connects. The caller closes the cluster.
@@ -23,7 +26,7 @@ func (k Kafka) Dial(ctx context.Context) (*bus.Cluster, error) {
 	if err != nil {
 		return nil, BadInput("kafka.tls: %w", err)
 	}
-	return bus.Dial(ctx, bus.Config{Brokers: k.Brokers, TLS: tls, ClientID: k.ClientID})
+	return bus.Dial(ctx, bus.Config{Brokers: k.Brokers, TLS: tls, ClientID: k.ClientID, FetchBytes: k.FetchBytes})
 }
 
 // DialPatiently connects for a run, to which a broker that is away is no reason
