@@ -344,6 +344,9 @@ func TestTheCallerStops(t *testing.T) {
 	go func() {
 		<-began
 		c.Close()
+		if st := c.Stats(); st.Open != 0 || st.Orders == 3 {
+			t.Errorf("Close has not waited: %+v", st)
+		}
 	}()
 	if r := c.Ask(t.Context(), orders(1))[0]; r.Reason != ask.Stopped || r.Err == nil || r.Err.Error() != ask.ErrClosed.Error() {
 		t.Errorf("while it closes: %+v", r)

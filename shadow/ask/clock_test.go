@@ -230,6 +230,68 @@ func TestBreakerTakesEachResultInItsTime(t *testing.T) {
 	})
 }
 
+// Who waits while all probes are out goes on as soon as one has its result.
+func TestWaitForProbes(t *testing.T) {
+	var h health
+	bubble(t, func(w http.ResponseWriter, r *http.Request, o []quote.Order, call int) {
+		if !h.is() && call <= 23 {
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-r.Context().Done():
+			}
+		}
+		h.handle(w, r, o, call)
+	}, func(c *ask.Config) { c.Batch, c.Retries = 1, 0 }, func(t *testing.T, s *candidate, c *ask.Client) {
+		h.set(true)
+		c.Ask(t.Context(), orders(20))
+		h.set(false)
+		if err := c.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		probes := make(chan []ask.Result)
+		go func() { probes <- c.Ask(t.Context(), orders(3)) }()
+		synctest.Wait()
+		if r := c.Ask(t.Context(), orders(1))[0]; r.Reason != ask.Open {
+			t.Errorf("a fourth probe: %+v", r)
+		}
+		if err := c.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d != 100*time.Millisecond {
+			t.Errorf("waited %v", d)
+		}
+		if got := reasons(<-probes); got[""] != 3 || c.Stats().Breaker.State != "closed" {
+			t.Errorf("%v, %+v", got, c.Stats().Breaker)
+		}
+	})
+}
+
+// To wait for one's turn takes nothing off the time of a call.
+func TestTurnsAreNotTimed(t *testing.T) {
+	bubble(t, func(w http.ResponseWriter, r *http.Request, o []quote.Order, _ int) {
+		select {
+		case <-time.After(600 * time.Millisecond):
+			reply(w, answers(o))
+		case <-r.Context().Done():
+		}
+	}, func(c *ask.Config) { c.Concurrency = 2 }, func(t *testing.T, _ *candidate, c *ask.Client) {
+		start := time.Now()
+		results := make(chan []ask.Result)
+		for range 4 {
+			go func() { results <- c.Ask(t.Context(), orders(1)) }()
+		}
+		for range 4 {
+			if r := (<-results)[0]; r.Reason != "" || r.Took != 600*time.Millisecond {
+				t.Errorf("%+v", r)
+			}
+		}
+		if d := time.Since(start); d != 1200*time.Millisecond {
+			t.Errorf("4 calls, 2 at once, took %v", d)
+		}
+	})
+}
+
 func TestWaitEndsWithItsContext(t *testing.T) {
 	var h health
 	bubble(t, h.handle, func(c *ask.Config) { c.Batch, c.Retries = 1, 0 }, func(t *testing.T, _ *candidate, c *ask.Client) {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -311,5 +312,38 @@ func TestRetriesAreBounded(t *testing.T) {
 				t.Errorf("%d splits, %d calls for 1000 batches", st.Splits, calls)
 			}
 		})
+	}
+}
+
+// After its restart all connections to a candidate are dead. The one retry of a call
+// must not meet the next of them.
+func TestRetryMeetsNoDeadConnection(t *testing.T) {
+	const idle = 8
+	var mu sync.Mutex
+	seen, here := map[string]bool{}, 0
+	all := make(chan struct{})
+	_, url := serve(t, func(w http.ResponseWriter, r *http.Request, o []quote.Order, _ int) {
+		mu.Lock()
+		again := seen[r.RemoteAddr]
+		seen[r.RemoteAddr] = true
+		if here++; here == idle {
+			close(all)
+		}
+		mu.Unlock()
+		if again {
+			panic(http.ErrAbortHandler)
+		}
+		select {
+		case <-all: // each has a connection of its own
+		case <-r.Context().Done():
+		}
+		reply(w, answers(o))
+	})
+	c := client(t, url, func(c *ask.Config) { c.Batch, c.Concurrency = 1, idle })
+	if got := reasons(c.Ask(t.Context(), orders(idle))); got[""] != idle {
+		t.Fatalf("%v", got)
+	}
+	if r := c.Ask(t.Context(), orders(1))[0]; r.Reason != "" || r.Attempt != 2 {
+		t.Errorf("%+v", r)
 	}
 }

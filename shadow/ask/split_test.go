@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -192,17 +191,67 @@ func TestBlindSearchGivesUp(t *testing.T) {
 
 // The witness is a copy: what the caller does with its orders is its own affair.
 func TestWitnessIsACopy(t *testing.T) {
-	p := &poison{bad: map[string]string{order(5).ID: "500"}}
-	bubble(t, p.handle, nil, func(t *testing.T, s *candidate, c *ask.Client) {
+	bubble(t, func(w http.ResponseWriter, _ *http.Request, all []quote.Order, _ int) {
+		if all[0].ID == order(5).ID {
+			w.WriteHeader(500)
+			return
+		}
+		if l := all[0].Lines[0]; l.Product != "22423" || *l.Known.Stock != 40 {
+			t.Errorf("asked of %+v", l)
+		}
+		reply(w, answers(all))
+	}, nil, func(t *testing.T, s *candidate, c *ask.Client) {
 		mine := orders(1)
 		c.Ask(t.Context(), mine)
-		mine[0].ID, mine[0].Lines[0].Product = order(5).ID, "changed"
-		<-time.After(time.Second)
+		mine[0].Lines[0].Product, *mine[0].Lines[0].Known.Stock = "changed", 0
 		if r := c.Ask(t.Context(), []quote.Order{order(5)})[0]; r.Suspicion != ask.Pinned {
 			t.Errorf("%+v", r)
 		}
 		if st := c.Stats(); st.Witnesses != 1 || len(s.calls()) != 3 {
 			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// A guilty order in every batch, where it fails most calls, opens no breaker.
+func TestPoisonOpensNothing(t *testing.T) {
+	p := &poison{bad: map[string]string{}}
+	for i := 0; i < 2000; i += 100 {
+		p.bad[order(i).ID] = "500"
+	}
+	bubble(t, p.handle, nil, func(t *testing.T, _ *candidate, c *ask.Client) {
+		c.Ask(t.Context(), []quote.Order{order(9999)})
+		for i := 0; i < 2000; i += 100 { // one batch after the other: 20 failures are enough
+			if got := reasons(c.Ask(t.Context(), orders(2000)[i:i+100])); got[ask.Failed] != 1 {
+				t.Fatalf("batch %d: %v", i/100, got)
+			}
+		}
+		if st := c.Stats(); st.Breaker.Openings != 0 || st.Answered != 1+20*99 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// A batch that is full of them costs what three would, and what is left in the dark
+// can be asked again.
+func TestManyGuiltyHaveABound(t *testing.T) {
+	p := &poison{bad: map[string]string{}}
+	for i := 0; i < 100; i += 3 {
+		p.bad[order(i).ID] = "422"
+	}
+	bubble(t, p.handle, nil, func(t *testing.T, s *candidate, c *ask.Client) {
+		c.Ask(t.Context(), []quote.Order{order(9999)})
+		pinned := 0
+		for i, r := range c.Ask(t.Context(), orders(100)) {
+			if r.Suspicion == ask.Pinned {
+				pinned++
+			}
+			if bad := p.bad[order(i).ID] != ""; !bad && r.Reason != "" && !r.Transient() || bad && r.Reason == "" {
+				t.Errorf("order %d: %+v", i, r)
+			}
+		}
+		if n := len(s.calls()) - 1; n > 3*perOrder(100) || pinned < 3 {
+			t.Errorf("%d calls, %d pinned", n, pinned)
 		}
 	})
 }
