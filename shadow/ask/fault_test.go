@@ -17,123 +17,141 @@ import (
 	"banyan/shadow/ask"
 )
 
+// fault is one thing that a candidate does, to a single order.
+type fault struct {
+	name      string
+	handle    func(s *candidate, w http.ResponseWriter, r *http.Request, o []quote.Order)
+	reason    ask.Reason
+	says      string
+	transient bool
+}
+
+func good(o []quote.Order) string {
+	b, _ := json.Marshal(answers(o)) //nolint:errcheck // answers have always a form
+	return string(b)
+}
+
+var faultyConnections = []fault{
+	{"never answers", func(s *candidate, _ http.ResponseWriter, r *http.Request, _ []quote.Order) { s.hang(r) },
+		ask.Timeout, "no answer within", true},
+	{"hangs within the body", func(s *candidate, w http.ResponseWriter, r *http.Request, o []quote.Order) {
+		w.Header().Set("Content-Length", "1000")
+		text(w, good(o)[:10])
+		w.(http.Flusher).Flush()
+		s.hang(r)
+	}, ask.Timeout, "no whole answer within", true},
+	{"drips", func(_ *candidate, w http.ResponseWriter, r *http.Request, o []quote.Order) {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				text(w, " ")
+				w.(http.Flusher).Flush()
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}, ask.Timeout, "no whole answer within", true},
+	{"breaks the connection", func(*candidate, http.ResponseWriter, *http.Request, []quote.Order) { panic(http.ErrAbortHandler) },
+		ask.Failed, "the connection broke", true},
+	{"breaks off in the body", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		w.Header().Set("Content-Length", "1000")
+		text(w, good(o)[:10])
+	}, ask.Failed, "broke off", true},
+	{"no HTTP", func(_ *candidate, w http.ResponseWriter, _ *http.Request, _ []quote.Order) {
+		conn, _, _ := w.(http.Hijacker).Hijack()
+		io.WriteString(conn, "220 mail ready\r\n") //nolint:errcheck // the client may be gone
+		conn.Close()                               //nolint:errcheck // a test's end of it
+	}, ask.Failed, "connection broke", true},
+	{"endless headers", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		w.Header().Set("X-Long", strings.Repeat("x", 256<<10))
+		text(w, good(o))
+	}, ask.Failed, "connection broke", true},
+}
+
+var faultyStatuses = []fault{
+	{"500", func(_ *candidate, w http.ResponseWriter, _ *http.Request, _ []quote.Order) {
+		http.Error(w, "a <b>\x00", 500)
+	},
+		ask.Failed, `status 500: "a <b>\x00"`, true},
+	{"503", func(_ *candidate, w http.ResponseWriter, _ *http.Request, _ []quote.Order) { w.WriteHeader(503) }, ask.Failed, "status 503", true},
+	{"400", func(_ *candidate, w http.ResponseWriter, _ *http.Request, _ []quote.Order) {
+		http.Error(w, "orders[0].currency: want GBP", 400)
+	}, ask.Refused, `status 400: "orders[0].currency: want GBP"`, true},
+	{"404", func(_ *candidate, w http.ResponseWriter, r *http.Request, _ []quote.Order) { http.NotFound(w, r) }, ask.Refused, "status 404", true},
+	{"429", func(_ *candidate, w http.ResponseWriter, _ *http.Request, _ []quote.Order) { w.WriteHeader(429) }, ask.Refused, "status 429", true},
+	{"301", func(_ *candidate, w http.ResponseWriter, r *http.Request, _ []quote.Order) {
+		http.Redirect(w, r, "https://u:pass@example.test/q?token=1", http.StatusMovedPermanently)
+	}, ask.Redirected, "status 301 to https://...@example.test/q: give", true},
+	{"307", func(_ *candidate, w http.ResponseWriter, r *http.Request, _ []quote.Order) {
+		http.Redirect(w, r, "/other", http.StatusTemporaryRedirect)
+	},
+		ask.Redirected, "status 307 to /other", true},
+	{"204", func(_ *candidate, w http.ResponseWriter, _ *http.Request, _ []quote.Order) { w.WriteHeader(204) }, ask.Unparsable, "want 200", true},
+}
+
+var faultyBodies = []fault{
+	{"too large, and says so", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		w.Header().Set("Content-Length", fmt.Sprint(1<<40))
+		text(w, good(o))
+	}, ask.Oversize, "1099511627776 bytes", true},
+	{"too large, without an end", func(_ *candidate, w http.ResponseWriter, r *http.Request, _ []quote.Order) {
+		for r.Context().Err() == nil {
+			text(w, strings.Repeat(" ", 4096))
+		}
+	}, ask.Oversize, "more than 65536 bytes", true},
+	{"HTML", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		io.WriteString(w, good(o)) //nolint:errcheck // the client may be gone
+	}, ask.Unparsable, `content type "text/html; charset=utf-8"`, true},
+	{"compressed unasked", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Content-Type", "application/json")
+		z := gzip.NewWriter(w)
+		z.Write(make([]byte, 1<<24)) //nolint:errcheck // the client may be gone
+		z.Close()                    //nolint:errcheck // the client may be gone
+	}, ask.Unparsable, `content encoding "gzip"`, true},
+}
+
+var faultyAnswers = []fault{
+	{"truncated JSON", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		text(w, good(o)[:len(good(o))-2])
+	},
+		ask.Unparsable, "unexpected end", true},
+	{"two documents", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) { text(w, good(o)+good(o)) },
+		ask.Unparsable, "after top-level value", true},
+	{"NaN", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		text(w, strings.Replace(good(o), "12750", "NaN", 1))
+	}, ask.Unparsable, "invalid character 'N'", true},
+	{"fraction", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		text(w, strings.Replace(good(o), "12750", "12.75", 1))
+	}, ask.Unparsable, "amount", true},
+	{"no answers", func(_ *candidate, w http.ResponseWriter, _ *http.Request, _ []quote.Order) { text(w, "{}") }, ask.Unparsable, "answers", true},
+	{"nothing for the order", func(_ *candidate, w http.ResponseWriter, _ *http.Request, _ []quote.Order) { text(w, `{"answers":[]}`) },
+		ask.NoAnswer, "the order is missing", false},
+	{"a line is missing", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		r := answers(o)
+		r.Answers[0].Lines = r.Answers[0].Lines[:1]
+		reply(w, r)
+	}, ask.NoAnswer, "line 2", false},
+	{"two different answers", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		r := answers(append(o, o...))
+		r.Answers[1].Lines[0].Unit.Amount++
+		reply(w, r)
+	}, ask.Duplicate, "two different answers", false},
+	{"declines", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+		reply(w, quote.Response{Answers: []quote.Answer{{ID: o[0].ID, Declined: "no such product"}}})
+	}, ask.Declined, "no such product", false},
+}
+
 // Each fault of a candidate, from a real server: its reason, whether it may heal.
 func TestFaults(t *testing.T) {
 	const cap = 64 << 10
-	var s *candidate
-	good := func(o []quote.Order) string {
-		b, _ := json.Marshal(answers(o))
-		return string(b)
-	}
-	for _, tc := range []struct {
-		name      string
-		handle    func(w http.ResponseWriter, r *http.Request, o []quote.Order)
-		reason    ask.Reason
-		says      string
-		transient bool
-	}{
-		{"never answers", func(_ http.ResponseWriter, r *http.Request, _ []quote.Order) { s.hang(r) },
-			ask.Timeout, "no answer within", true},
-		{"hangs within the body", func(w http.ResponseWriter, r *http.Request, o []quote.Order) {
-			w.Header().Set("Content-Length", "1000")
-			text(w, good(o)[:10])
-			w.(http.Flusher).Flush()
-			s.hang(r)
-		}, ask.Timeout, "no whole answer within", true},
-		{"drips", func(w http.ResponseWriter, r *http.Request, o []quote.Order) {
-			tick := time.NewTicker(5 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				select {
-				case <-tick.C:
-					text(w, " ")
-					w.(http.Flusher).Flush()
-				case <-r.Context().Done():
-					return
-				}
-			}
-		}, ask.Timeout, "no whole answer within", true},
-		{"500", func(w http.ResponseWriter, _ *http.Request, _ []quote.Order) { http.Error(w, "a <b>\x00", 500) },
-			ask.Failed, `status 500: "a <b>\x00"`, true},
-		{"503", func(w http.ResponseWriter, _ *http.Request, _ []quote.Order) { w.WriteHeader(503) }, ask.Failed, "status 503", true},
-		{"breaks the connection", func(http.ResponseWriter, *http.Request, []quote.Order) { panic(http.ErrAbortHandler) },
-			ask.Failed, "the connection broke", true},
-		{"breaks off in the body", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {
-			w.Header().Set("Content-Length", "1000")
-			text(w, good(o)[:10])
-		}, ask.Failed, "broke off", true},
-		{"no HTTP", func(w http.ResponseWriter, _ *http.Request, _ []quote.Order) {
-			conn, _, _ := w.(http.Hijacker).Hijack()
-			io.WriteString(conn, "220 mail ready\r\n") //nolint:errcheck // the client may be gone
-			conn.Close()                               //nolint:errcheck // a test's end of it
-		}, ask.Failed, "connection broke", true},
-		{"endless headers", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {
-			w.Header().Set("X-Long", strings.Repeat("x", 256<<10))
-			text(w, good(o))
-		}, ask.Failed, "connection broke", true},
-		{"400", func(w http.ResponseWriter, _ *http.Request, _ []quote.Order) {
-			http.Error(w, "orders[0].currency: want GBP", 400)
-		}, ask.Refused, `status 400: "orders[0].currency: want GBP"`, true},
-		{"404", func(w http.ResponseWriter, r *http.Request, _ []quote.Order) { http.NotFound(w, r) }, ask.Refused, "status 404", true},
-		{"429", func(w http.ResponseWriter, _ *http.Request, _ []quote.Order) { w.WriteHeader(429) }, ask.Refused, "status 429", true},
-		{"301", func(w http.ResponseWriter, r *http.Request, _ []quote.Order) {
-			http.Redirect(w, r, "https://u:pass@example.test/q?token=1", http.StatusMovedPermanently)
-		}, ask.Redirected, "status 301 to https://...@example.test/q: give", true},
-		{"307", func(w http.ResponseWriter, r *http.Request, _ []quote.Order) {
-			http.Redirect(w, r, "/other", http.StatusTemporaryRedirect)
-		},
-			ask.Redirected, "status 307 to /other", true},
-		{"204", func(w http.ResponseWriter, _ *http.Request, _ []quote.Order) { w.WriteHeader(204) }, ask.Unparsable, "want 200", true},
-		{"too large, and says so", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {
-			w.Header().Set("Content-Length", fmt.Sprint(1<<40))
-			text(w, good(o))
-		}, ask.Oversize, "1099511627776 bytes", true},
-		{"too large, without an end", func(w http.ResponseWriter, r *http.Request, _ []quote.Order) {
-			for r.Context().Err() == nil {
-				text(w, strings.Repeat(" ", 4096))
-			}
-		}, ask.Oversize, "more than 65536 bytes", true},
-		{"HTML", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {
-			w.Header().Set("Content-Type", "text/html; charset=utf-8")
-			io.WriteString(w, good(o)) //nolint:errcheck // the client may be gone
-		}, ask.Unparsable, `content type "text/html; charset=utf-8"`, true},
-		{"compressed unasked", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {
-			w.Header().Set("Content-Encoding", "gzip")
-			w.Header().Set("Content-Type", "application/json")
-			z := gzip.NewWriter(w)
-			z.Write(make([]byte, 1<<24)) //nolint:errcheck // the client may be gone
-			z.Close()                    //nolint:errcheck // the client may be gone
-		}, ask.Unparsable, `content encoding "gzip"`, true},
-		{"truncated JSON", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) { s := good(o); text(w, s[:len(s)-2]) },
-			ask.Unparsable, "unexpected end", true},
-		{"two documents", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) { text(w, good(o)+good(o)) },
-			ask.Unparsable, "after top-level value", true},
-		{"NaN", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {
-			text(w, strings.Replace(good(o), "12750", "NaN", 1))
-		}, ask.Unparsable, "invalid character 'N'", true},
-		{"fraction", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {
-			text(w, strings.Replace(good(o), "12750", "12.75", 1))
-		}, ask.Unparsable, "amount", true},
-		{"no answers", func(w http.ResponseWriter, _ *http.Request, _ []quote.Order) { text(w, "{}") }, ask.Unparsable, "answers", true},
-		{"nothing for the order", func(w http.ResponseWriter, _ *http.Request, _ []quote.Order) { text(w, `{"answers":[]}`) },
-			ask.NoAnswer, "the order is missing", false},
-		{"a line is missing", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {
-			r := answers(o)
-			r.Answers[0].Lines = r.Answers[0].Lines[:1]
-			reply(w, r)
-		}, ask.NoAnswer, "line 2", false},
-		{"two different answers", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {
-			r := answers(append(o, o...))
-			r.Answers[1].Lines[0].Unit.Amount++
-			reply(w, r)
-		}, ask.Duplicate, "two different answers", false},
-		{"declines", func(w http.ResponseWriter, _ *http.Request, o []quote.Order) {
-			reply(w, quote.Response{Answers: []quote.Answer{{ID: o[0].ID, Declined: "no such product"}}})
-		}, ask.Declined, "no such product", false},
-	} {
+	for _, tc := range slices.Concat(faultyConnections, faultyStatuses, faultyBodies, faultyAnswers) {
 		t.Run(tc.name, func(t *testing.T) {
-			var url string
-			s, url = serve(t, func(w http.ResponseWriter, r *http.Request, o []quote.Order, _ int) { tc.handle(w, r, o) })
+			var s *candidate
+			s, url := serve(t, func(w http.ResponseWriter, r *http.Request, o []quote.Order, _ int) { tc.handle(s, w, r, o) })
 			c := client(t, url, func(c *ask.Config) {
 				c.MaxBody, c.Retries = cap, 0
 				if tc.reason == ask.Timeout {
