@@ -113,7 +113,11 @@ func readRule(v document.Node) Rule {
 	kind := v.Get("kind").Text()
 	if _, known := partShapes[kind]; !known {
 		// What else stands there cannot be judged.
-		v.Get("kind").Fault("want tier, demand, round, margin, bounds or change")
+		if at := v.Get("kind"); at.Null() {
+			v.Fault("want a rule with a kind: tier, demand, round, margin, bounds or change")
+		} else {
+			at.Fault("want tier, demand, round, margin, bounds or change")
+		}
 		return Rule{}
 	}
 	shapeOf(kind).Check(v)
