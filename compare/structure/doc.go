@@ -117,7 +117,8 @@ type Use struct {
 	Rule string `json:"rule"`
 	// Matched counts the places of both documents that it spoke of.
 	Matched int `json:"matched"`
-	// Hid counts the differences that it took away.
+	// Hid counts the differences that it took away. Those within elements that have
+	// moved are not looked for.
 	Hid int `json:"hid"`
 }
 

@@ -129,6 +129,8 @@ func TestRules(t *testing.T) {
 			[]string{"$[0] value: 1 | 2 by 1", "$[1] value: 2 | 1 by 1"}, []structure.Use{{"ignore $[*]", 4, 2}}},
 		{"lists in any order within one that has an order", structure.Options{Lists: []structure.List{{Path: "$[*].tags"}}}, `[{"tags":[1,2]},{"tags":[3]}]`, `[{"tags":[3]},{"tags":[2,1]}]`,
 			[]string{`$ order: [{"tags":[1,2]},{"tags":[3]}] | [{"tags":[3]},{"tags":[2,1]}]`}, nil, []structure.Use{{"list $[*].tags", 4, 0}}},
+		{"what is ignored on one side does not hide a move", structure.Options{Ignore: []string{"$[*].x"}}, `[{"a":1,"x":1},{"a":2}]`, `[{"a":2},{"a":1}]`,
+			[]string{`$ order: [{"a":1,"x":1},{"a":2}] | [{"a":2},{"a":1}]`}, nil, []structure.Use{{"ignore $[*].x", 1, 0}}},
 		{"what is ignored moves nothing", structure.Options{Ignore: []string{"$[*].x"}}, `[{"x":1},{"x":2}]`, `[{"x":2},{"x":1}]`, nil,
 			[]string{"$[0].x value: 1 | 2 by 1", "$[1].x value: 2 | 1 by 1"}, []structure.Use{{"ignore $[*].x", 4, 2}}},
 		{"ignore a part of money", structure.Options{Ignore: []string{"$.p.currency"}},
