@@ -92,6 +92,7 @@ type work struct {
 func (w *work) run(steps []step, day Day) bool {
 	w.ref = w.price
 	if w.trail {
+		w.steps = make([]quote.Step, 0, len(steps)+1)
 		w.steps = append(w.steps, quote.Step{Rule: ListRule, From: w.amount(w.price), To: w.amount(w.price)})
 	}
 	for i := range steps {
@@ -182,15 +183,32 @@ func pieces(n int64) int64 { return min(max(n, 0), mostPieces) }
 
 // explain says in words what moved a price.
 func (w *work) explain(week, month, cover, trend, move int64) string {
-	why := "stock unknown"
+	why := make([]byte, 0, 96)
 	if s := w.line.Known.Stock; s != nil {
-		why = fmt.Sprintf("stock for %d days: %+d bp", 28*pieces(*s)/month, cover)
+		why = append(why, "stock for "...)
+		why = strconv.AppendInt(why, 28*pieces(*s)/month, 10)
+		why = append(why, " days: "...)
+		why = appendMove(why, cover)
+	} else {
+		why = append(why, "stock unknown"...)
 	}
-	why += fmt.Sprintf(", last week at %d %% of the month's pace: %+d bp", 400*week/month, trend)
+	why = append(why, ", last week at "...)
+	why = strconv.AppendInt(why, 400*week/month, 10)
+	why = append(why, " % of the month's pace: "...)
+	why = appendMove(why, trend)
 	if cover+trend != move {
-		why += fmt.Sprintf("; %+d bp at most", move)
+		why = append(why, "; "...)
+		why = append(appendMove(why, move), " at most"...)
 	}
-	return why
+	return string(why)
+}
+
+// appendMove writes +100 bp.
+func appendMove(dst []byte, move int64) []byte {
+	if move >= 0 {
+		dst = append(dst, '+')
+	}
+	return append(strconv.AppendInt(dst, move, 10), " bp"...)
 }
 
 // round brings a moved price to the nearest one that looks like a price.
@@ -269,14 +287,44 @@ func (w *work) hold(s *step, low, high int64) {
 
 // between says in words what a clamp allows.
 func (w *work) between(low, high int64) string {
+	why := make([]byte, 0, 48)
 	switch {
 	case high == math.MaxInt64:
-		return w.amount(low).Number() + " at least"
+		why = append(w.appendNumber(why, low), " at least"...)
 	case low <= 0:
-		return w.amount(high).Number() + " at most"
+		why = append(w.appendNumber(why, high), " at most"...)
+	default:
+		why = append(w.appendNumber(why, low), " to "...)
+		why = w.appendNumber(why, high)
 	}
-	return w.amount(low).Number() + " to " + w.amount(high).Number()
+	return string(why)
 }
+
+// appendNumber writes an amount from zero on as money.Amount.Number does, and many
+// times faster: 2.550.
+func (w *work) appendNumber(dst []byte, units int64) []byte {
+	if w.scale == 0 {
+		return strconv.AppendInt(dst, units, 10)
+	}
+	one := powers[w.scale]
+	dst = append(strconv.AppendInt(dst, units/one, 10), '.')
+	rest := units % one
+	for one > 1 {
+		one /= 10
+		dst = append(dst, byte('0'+rest/one))
+		rest %= one
+	}
+	return dst
+}
+
+// powers are the powers of ten by scale.
+var powers = func() (p [money.MaxScale + 1]int64) {
+	p[0] = 1
+	for i := 1; i < len(p); i++ {
+		p[i] = 10 * p[i-1]
+	}
+	return p
+}()
 
 // set gives the price its next value.
 func (w *work) set(s *step, to int64, why string) {

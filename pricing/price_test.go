@@ -345,6 +345,16 @@ func TestRoundingIsThatOfMoney(t *testing.T) {
 	})
 }
 
+func TestNumbersAreWrittenAsMoneyDoes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := money.Amount{Amount: rapid.OneOf(rapid.Int64Range(0, 2000), rapid.Int64Range(0, math.MaxInt64)).Draw(t, "units"), Scale: rapid.IntRange(0, money.MaxScale).Draw(t, "scale")}
+		w := work{scale: a.Scale}
+		if got := string(w.appendNumber(nil, a.Amount)); got != a.Number() {
+			t.Fatalf("%s is written as %s", a.Number(), got)
+		}
+	})
+}
+
 func TestNoAllocation(t *testing.T) {
 	d, o, a := candidate(t, Default()), busyOrder(), quote.Answer{}
 	n := testing.AllocsPerRun(100, func() {
