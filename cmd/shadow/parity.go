@@ -35,7 +35,9 @@ type parityFlags struct {
 	sample             float64
 	seed               uint64
 	noise, once        bool
+	controlWaits       bool
 	maxDiffering       float64
+	maxUnanswered      float64
 }
 
 func (a *app) parityCommand() *cobra.Command {
@@ -80,7 +82,9 @@ says that more requests differ than --max-differing allows.`,
 	fl.Uint64Var(&f.seed, "seed", 1, "of the sample")
 	fl.BoolVar(&f.noise, "noise", true, "ask the control twice: what it has different with itself does not count")
 	fl.BoolVar(&f.once, "once", true, "ask each request once, however often it comes")
+	fl.BoolVar(&f.controlWaits, "control-waits", false, "the control is a read model too: it waits for tokens, and makes none")
 	fl.Float64Var(&f.maxDiffering, "max-differing", 0, "percent of compared requests that may differ")
+	fl.Float64Var(&f.maxUnanswered, "max-unanswered", 0, "percent of requests that a side may leave unanswered")
 	return cmd
 }
 
@@ -116,7 +120,7 @@ func (a *app) parity(ctx context.Context, f parityFlags) error {
 func (f *parityFlags) config() (parity.Config, error) {
 	c := parity.Config{Control: f.control, Candidate: f.candidate, Methods: f.methods, Headers: f.headers, Timeout: f.timeout,
 		Concurrency: f.concurrency, PerSecond: f.perSecond, Sample: f.sample, Seed: f.seed, Noise: f.noise, Once: f.once,
-		MaxDiffering: f.maxDiffering, Structure: structure.Options{Ignore: f.ignore}}
+		MaxDiffering: f.maxDiffering, MaxUnanswered: f.maxUnanswered, Structure: structure.Options{Ignore: f.ignore}}
 	for _, u := range f.unordered {
 		list, by, _ := strings.Cut(u, "=")
 		c.Structure.Lists = append(c.Structure.Lists, structure.List{Path: list, Key: by})
@@ -130,6 +134,9 @@ func (f *parityFlags) config() (parity.Config, error) {
 			c.Send = http.Header{}
 		}
 		c.Send.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	if f.controlWaits {
+		c.ControlToken = parity.Wait
 	}
 	if f.noTokens {
 		c.ControlToken, c.CandidateToken = parity.None, parity.None

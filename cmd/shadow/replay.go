@@ -194,11 +194,21 @@ func printKnown(w io.Writer, k *quote.Product) {
 
 func printTrail(w io.Writer, p *quote.Price) {
 	for _, s := range p.Trail {
-		clamp := ""
-		if s.Clamp {
-			clamp = ", held"
+		var notes []string
+		if s.Since != "" {
+			notes = append(notes, "since "+s.Since)
 		}
-		fmt.Fprintf(w, "  rule %s (since %s%s): %s -> %s  %s\n", s.Rule, s.Since, clamp, s.From, s.To, s.Why)
+		if s.Clamp {
+			notes = append(notes, "held")
+		}
+		line := "  rule " + s.Rule
+		if len(notes) > 0 {
+			line += " (" + strings.Join(notes, ", ") + ")"
+		}
+		fmt.Fprintf(w, "%s: %s -> %s\n", line, s.From, s.To)
+		if s.Why != "" {
+			fmt.Fprintf(w, "       %s\n", s.Why)
+		}
 	}
 }
 

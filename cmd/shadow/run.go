@@ -275,7 +275,7 @@ func ordersProgram(o shadow.Options) (*declared.Program, error) {
 
 // services says how the two are followed.
 func (r *running) services(program *shadow.Comparator, orders *declared.Program) {
-	limits := projections.Limits{Events: 30_000, Bytes: 24 << 20, Buffer: 48 << 20}
+	limits := projections.Limits{Events: 60_000, Bytes: 64 << 20, Buffer: 48 << 20}
 	if r.who.request != nil {
 		limits = projections.Limits{Events: 5000, Bytes: 6 << 20, Buffer: 16 << 20}
 	}
