@@ -234,7 +234,7 @@ func (b *Book) missing(by string, paid Units) {
 func (b *Book) compared(o *Order, n *Line) {
 	diff := n.Diff()
 	b.Compared.add(n.Paid)
-	b.Pieces += n.Quantity
+	b.Pieces = capped(b.Pieces, n.Quantity)
 	b.Candidate += n.Quoted
 	switch {
 	case diff > 0:
@@ -247,7 +247,7 @@ func (b *Book) compared(o *Order, n *Line) {
 	b.Causes[n.Cause] = c
 	ppm := PPM(n.Quoted, n.Paid)
 	b.countCluster(o, n, diff, ppm)
-	p := b.countProduct(o, n, diff, ppm)
+	p := b.countProduct(o, n, diff)
 	b.countMove(n, ppm)
 	b.countDay(o, n, diff)
 	if n.CostKnown {
@@ -274,7 +274,7 @@ func (k *Known) add(control, candidate, cost Units) {
 func (b *Book) cluster(o *Order) *Cluster {
 	c := b.Clusters[o.Cluster]
 	if c == nil {
-		c = &Cluster{Guest: o.Guest, recent: recent{last: -1}}
+		c = &Cluster{Guest: o.Guest}
 		b.Clusters[o.Cluster] = c
 	}
 	if !c.dirty {
@@ -286,13 +286,10 @@ func (b *Book) cluster(o *Order) *Cluster {
 
 func (b *Book) countCluster(o *Order, n *Line, diff Units, ppm int64) {
 	c := b.cluster(o)
-	// The lines of an order come one after the other.
-	again := c.last == o.Offset && c.lastPart == o.Partition && c.Lines > 0
 	orders := int64(0)
-	if !again && !o.Added {
+	if c.begins(o) && !o.Added {
 		orders = 1
 	}
-	c.last, c.lastPart = o.Offset, o.Partition
 	c.Orders += orders
 	c.Lines++
 	c.Control += n.Paid
@@ -319,10 +316,11 @@ func (b *Book) countCluster(o *Order, n *Line, diff Units, ppm int64) {
 	}
 }
 
-func (b *Book) countProduct(o *Order, n *Line, diff Units, ppm int64) *Product {
+func (b *Book) countProduct(o *Order, n *Line, diff Units) *Product {
 	p := b.Products[n.Product]
+	lowest, highest := bounds(n.Quoted, n.Paid)
 	if p == nil {
-		p = &Product{Lowest: ppm, Highest: ppm, Months: map[int32]Sales{}}
+		p = &Product{Lowest: lowest, Highest: highest, Months: map[int32]Sales{}}
 		b.Products[n.Product] = p
 	}
 	if !p.dirty {
@@ -336,18 +334,18 @@ func (b *Book) countProduct(o *Order, n *Line, diff Units, ppm int64) *Product {
 		p.Description = n.Description
 	}
 	p.Lines++
-	p.Pieces += n.Quantity
+	p.Pieces = capped(p.Pieces, n.Quantity)
 	p.Control += n.Paid
 	p.Diff += diff
-	p.Lowest, p.Highest = min(p.Lowest, ppm), max(p.Highest, ppm)
-	x, y := logs(n.Control), logs(n.Quantity*Whole)
+	p.Lowest, p.Highest = min(p.Lowest, lowest), max(p.Highest, highest)
+	x, y := logs(float64(n.Control)/Whole), logs(float64(n.Quantity))
 	p.All.add(x, y)
 	if !o.Guest {
 		p.Registered.add(x, y)
 	}
 	month := monthOf(o.Day)
 	s := p.Months[month]
-	s.Pieces += n.Quantity
+	s.Pieces = capped(s.Pieces, n.Quantity)
 	s.Control += n.Paid
 	p.Months[month] = s
 	return p
@@ -356,8 +354,13 @@ func (b *Book) countProduct(o *Order, n *Line, diff Units, ppm int64) *Product {
 // Whole is one whole unit of a currency.
 const Whole = 10_000
 
-// logs is the natural logarithm of a number of Units in LogUnit.
-func logs(u Units) int64 { return int64(math.Round(math.Log(float64(u)/Whole) / LogUnit)) }
+// logs is the natural logarithm in LogUnit; of what has none it is 0.
+func logs(f float64) int64 {
+	if f <= 0 {
+		return 0
+	}
+	return int64(math.Round(math.Log(f) / LogUnit))
+}
 
 func (m *Moments) add(x, y int64) {
 	m.N++
@@ -384,23 +387,63 @@ func monthOf(day int32) int32 {
 	return int32(year*12 + month - 1)
 }
 
+// farthest is the move, in ppm, that all moves beyond a thousandfold count as.
+const farthest = 1_000_000_000
+
 // PPM is how far a price moves from another, in millionths of that, cut to whole
 // ones. What is beyond a thousandfold counts as that.
 func PPM(candidate, control Units) int64 {
+	ppm, _ := move(candidate, control)
+	return ppm
+}
+
+// move is PPM, and whether that is all of it.
+func move(candidate, control Units) (ppm int64, exact bool) {
 	if control <= 0 {
-		return 0
+		return 0, true
 	}
-	diff := candidate - control
-	hi, lo := bits.Mul64(uint64(magnitude(diff)), 1_000_000)
-	if hi >= uint64(control) {
-		return 1_000_000_000
+	up := candidate >= control
+	diff := uint64(candidate) - uint64(control)
+	if !up {
+		diff = -diff
 	}
-	q, _ := bits.Div64(hi, lo, uint64(control))
-	q = min(q, 1_000_000_000)
-	if diff < 0 {
-		return -int64(q)
+	hi, lo := bits.Mul64(diff, 1_000_000)
+	q, rest := uint64(farthest), uint64(0)
+	if hi < uint64(control) {
+		q, rest = bits.Div64(hi, lo, uint64(control))
 	}
-	return int64(q)
+	if q >= farthest {
+		q, rest = farthest, 0
+	}
+	if up {
+		return int64(q), rest == 0
+	}
+	return -int64(q), rest == 0
+}
+
+// bounds are the whole ppm that a move lies between.
+func bounds(candidate, control Units) (lowest, highest int64) {
+	ppm, exact := move(candidate, control)
+	switch {
+	case exact:
+		return ppm, ppm
+	case candidate < control:
+		return ppm - 1, ppm
+	}
+	return ppm, ppm + 1
+}
+
+// capped adds, and stays at the largest number there is instead of passing it: for
+// pieces, which no Volume bounds.
+func capped(a, b int64) int64 {
+	switch sum := a + b; {
+	case a > 0 && b > 0 && sum < 0:
+		return math.MaxInt64
+	case a < 0 && b < 0 && sum >= 0:
+		return math.MinInt64
+	default:
+		return sum
+	}
 }
 
 func (b *Book) countMove(n *Line, ppm int64) {
@@ -418,7 +461,7 @@ func (b *Book) countMove(n *Line, ppm int64) {
 		b.changed.Moves = append(b.changed.Moves, bin)
 	}
 	m.Lines++
-	m.Pieces += n.Quantity
+	m.Pieces = capped(m.Pieces, n.Quantity)
 	m.Control += n.Paid
 	m.Candidate += n.Quoted
 	if n.CostKnown {
@@ -429,17 +472,16 @@ func (b *Book) countMove(n *Line, ppm int64) {
 func (b *Book) countDay(o *Order, n *Line, diff Units) {
 	d := b.Days[o.Day]
 	if d == nil {
-		d = &Day{recent: recent{last: -1}}
+		d = &Day{}
 		b.Days[o.Day] = d
 	}
 	if !d.dirty {
 		d.dirty = true
 		b.changed.Days = append(b.changed.Days, o.Day)
 	}
-	if (d.last != o.Offset || d.lastPart != o.Partition) && !o.Added {
+	if d.begins(o) && !o.Added {
 		d.Orders++
 	}
-	d.last, d.lastPart = o.Offset, o.Partition
 	d.Lines++
 	d.Control += n.Paid
 	d.Diff += diff
@@ -468,11 +510,17 @@ func (b *Book) countCaps(n *Line, diff Units) {
 		}
 		c := &b.Caps[i]
 		c.Lines++
-		c.Revenue += Units(math.Round(beyond * each))
+		c.Revenue = capped(c.Revenue, nearest(beyond*each))
 		if n.CostKnown {
-			c.Margin += Units(math.Round(beyond * (each - float64(n.Cost))))
+			c.Margin = capped(c.Margin, nearest(beyond*(each-float64(n.Cost))))
 		}
 	}
+}
+
+// nearest is the whole number of Units next to f. A price cut to nothing, at a steep
+// elasticity, promises more than any book holds: that is as much as one holds.
+func nearest(f float64) Units {
+	return Units(math.Round(max(-maxVolume, min(f, maxVolume))))
 }
 
 // pairs enters the squares of the differences by product, and gives the book of the

@@ -68,8 +68,8 @@ func (c *Clues) penny() Units {
 	return max(u, 1)
 }
 
-// rounding reports whether the prices are one price, rounded by the piece or by the
-// line: the one that is rounded is whole in minor units, the other is not.
+// rounding reports whether the candidate's price is the one that was paid, rounded by
+// the piece or by the line: it is whole in minor units, and what was paid is not.
 func (c *Clues) rounding(n *Line) bool {
 	penny := c.penny()
 	if penny == 1 {
@@ -85,8 +85,10 @@ func (c *Clues) rounding(n *Line) bool {
 func (c *Clues) tax(n *Line) bool {
 	near := c.penny() / 2
 	for _, ppm := range c.Taxes {
-		on := n.Control + share(n.Control, ppm)
-		off := n.Candidate + share(n.Candidate, ppm)
+		_, tax := share(n.Control, ppm)
+		on := capped(n.Control, tax)
+		_, tax = share(n.Candidate, ppm)
+		off := capped(n.Candidate, tax)
 		if magnitude(on-n.Candidate) <= near || magnitude(off-n.Control) <= near {
 			return true
 		}

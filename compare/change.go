@@ -31,7 +31,17 @@ func (b *Book) TakeChanges() Changes {
 // recent remembers which order was entered into a row last, so that its lines count
 // as one order. It need not outlive a process: an order is entered at once.
 type recent struct {
-	dirty    bool
+	dirty bool
+	// last is the offset behind that order's: a row as it comes out of a database
+	// has met none.
 	last     int64
 	lastPart int
+}
+
+// begins reports whether a line is the first of its order in this row. The lines of
+// an order come one after the other.
+func (r *recent) begins(o *Order) bool {
+	again := r.last == o.Offset+1 && r.lastPart == o.Partition
+	r.last, r.lastPart = o.Offset+1, o.Partition
+	return !again
 }

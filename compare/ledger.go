@@ -98,6 +98,9 @@ type Ledger struct {
 	// first and last order that was consumed.
 	FirstDay int32 `json:"firstDay"`
 	LastDay  int32 `json:"lastDay"`
+	// Unread counts events of returns, refusals, stock and prices whose data could not
+	// be read: they are passed over. Orders like that are Excluded as Unreadable.
+	Unread int64 `json:"unread,omitempty"`
 }
 
 // Book is the part of a Ledger in one currency. The maps of rows are kept apart from

@@ -1,5 +1,7 @@
 package compare
 
+import "math/bits"
+
 // Return is one line of goods that came back, as the credit note has it: Quantity and
 // Control are negative.
 type Return struct {
@@ -29,31 +31,39 @@ func (l *Ledger) TakeReturn(lines []Return) {
 			first = false
 		}
 		r.Lines++
-		r.Pieces += n.Quantity
+		r.Pieces = capped(r.Pieces, n.Quantity)
 		r.Control += n.Control
 		p := b.Products[n.Product]
-		if p == nil || p.Lines == 0 {
+		if p == nil || p.Lines == 0 || p.Highest >= farthest || p.Lowest <= -farthest {
 			r.Unbounded += n.Control
 			continue
 		}
-		one, other := share(n.Control, p.Lowest), share(n.Control, p.Highest)
-		r.Low += min(one, other)
-		r.High += max(one, other)
+		low, high := share(n.Control, p.Lowest)
+		low2, high2 := share(n.Control, p.Highest)
+		r.Low = capped(r.Low, min(low, low2))
+		r.High = capped(r.High, max(high, high2))
 	}
 }
 
-// share is ppm millionths of a sum, rounded away from zero so that bounds stay bounds.
-func share(u Units, ppm int64) Units {
-	m := u / 1_000_000 * ppm
-	rest := u % 1_000_000 * ppm
-	m += rest / 1_000_000
-	switch {
-	case rest%1_000_000 > 0:
-		m++
-	case rest%1_000_000 < 0:
-		m--
+// share is ppm millionths of a sum: the whole numbers that it lies between, so that
+// bounds stay bounds. What is beyond all books counts as what one holds.
+func share(u Units, ppm int64) (down, up Units) {
+	hi, lo := bits.Mul64(uint64(magnitude(u)), uint64(magnitude(ppm)))
+	q, rest := uint64(maxVolume), uint64(0)
+	if hi < 1_000_000 {
+		q, rest = bits.Div64(hi, lo, 1_000_000)
 	}
-	return m
+	if q >= maxVolume {
+		q, rest = maxVolume, 0
+	}
+	down, up = Units(q), Units(q)
+	if rest > 0 {
+		up++
+	}
+	if (u < 0) != (ppm < 0) {
+		return -up, -down
+	}
+	return down, up
 }
 
 // Refusal is one line of an order that was refused for lack of stock.
@@ -77,8 +87,8 @@ func (l *Ledger) TakeRefused(lines []Refusal) {
 		}
 		b.Volume += magnitude(n.Control)
 		b.Rejected.Lines++
-		b.Rejected.Wanted += n.Wanted
-		b.Rejected.Short += n.Short
+		b.Rejected.Wanted = capped(b.Rejected.Wanted, n.Wanted)
+		b.Rejected.Short = capped(b.Rejected.Short, n.Short)
 		b.Rejected.Control += n.Control
 	}
 }
