@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -41,8 +42,12 @@ type Comparator struct {
 
 	mu   sync.Mutex // of what Looks sees, while Ask writes
 	core *core
-	// number is the batch that memory has, -1 where it is not to be believed.
+	// number is the batch that memory has, -1 where it is not to be believed. stamp is
+	// of this one way to that batch: somebody else may have got to the same number by
+	// another.
 	number  int64
+	stamp   string
+	before  string // the stamp of the batch that this one rests on
 	staged  string // names the batch that Ask has worked through
 	journal []entryRow
 	last    lastEvent
@@ -131,15 +136,16 @@ func (c *Comparator) Apply(*projections.Tx, *projections.Event) error {
 func (c *Comparator) Ask(ctx context.Context, events []*projections.Event) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	number, err := readNumber(ctx, c.pool, c.schema)
+	number, stamp, err := readBatch(ctx, c.pool, c.schema)
 	if err != nil {
 		return err
 	}
-	if number != c.number {
+	if number != c.number || stamp != c.stamp {
 		if err := c.load(ctx); err != nil {
 			return err
 		}
 	}
+	before := c.stamp
 	c.number, c.journal = -1, c.journal[:0]
 	s := c.core
 	s.candidate, s.pricer, s.control, s.sample = c.who.InProcess, c.who.Pricer, c.who.Control, c.opts.Sample
@@ -151,6 +157,7 @@ func (c *Comparator) Ask(ctx context.Context, events []*projections.Event) error
 	}
 	end := events[len(events)-1]
 	c.last = lastEvent{end.Time.UTC().Format("2006-01-02T15:04:05.999999999Z07:00"), end.Position}
+	c.before, c.stamp = before, rand.Text()
 	c.number, c.staged = number+1, batchName(events)
 	return nil
 }

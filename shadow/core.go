@@ -56,16 +56,18 @@ func (s *core) take(ctx context.Context, events []*projections.Event) error {
 		if n == nil {
 			continue
 		}
-		switch n.kind {
-		case placed, added, recorded:
+		switch {
+		case n.kind == placed || n.kind == added || n.kind == recorded:
 			if err := s.compare(e, n); err != nil {
 				return err
 			}
-		case returned:
+		case n.bad != "":
+			s.ledger.Unread++
+		case n.kind == returned:
 			if err := s.enter(item{returned: returnsOf(n)}); err != nil {
 				return err
 			}
-		case refusedOrder:
+		case n.kind == refusedOrder:
 			if err := s.enter(item{refused: refusalsOf(n)}); err != nil {
 				return err
 			}
@@ -184,11 +186,14 @@ func returnsOf(n *reading) []compare.Return {
 	return all
 }
 
+// short is how many pieces there were too few. What was available is never negative.
+func short(l *soldLine) int64 { return max(l.wanted-max(l.quantity, 0), 0) }
+
 func refusalsOf(n *reading) []compare.Refusal {
 	all := make([]compare.Refusal, 0, len(n.lines))
 	for i := range n.lines {
 		l := &n.lines[i]
-		r := compare.Refusal{Currency: l.price.Currency, Wanted: l.wanted, Short: max(l.wanted-l.quantity, 0)}
+		r := compare.Refusal{Currency: l.price.Currency, Wanted: l.wanted, Short: short(l)}
 		if r.Currency == "" {
 			r.Currency = noCurrency
 		}

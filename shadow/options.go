@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"strings"
 
 	"banyan/compare"
 	"banyan/projections/control"
@@ -57,6 +58,9 @@ func (o *Options) Check() error {
 		if s != "channel" && s != "country" && s != "customer" {
 			faults = append(faults, fmt.Errorf("segments: %q: want some of channel, country, customer", s))
 		}
+	}
+	if strings.HasSuffix(o.Name, "_orders") {
+		faults = append(faults, fmt.Errorf("name: %q: want one that does not end with _orders, as the projection beside a shadow does", o.Name))
 	}
 	if o.Sample < 1 || o.Sample > Everybody {
 		faults = append(faults, fmt.Errorf("sample: %g %%: want more than 0 and at most 100", float64(o.Sample)/100))

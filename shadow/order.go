@@ -32,14 +32,15 @@ func AsOf(p event.Position) string {
 const noCurrency = "X" + "XX"
 
 // begin makes a comparison of an order that an event tells of, with what is known at
-// this moment. The memory of c is used again.
+// this moment. The memory of c is used again. A line that was added and cannot be read
+// counts as an order that cannot: it must not vanish.
 func (s *core) begin(c *comparison, e *projections.Event, n *reading) {
 	o := &s.opts
 	day := dayOf(n.at)
 	guest := n.customer == ""
 	c.e = e
 	c.order = compare.Order{Event: e.ID.String(), Topic: e.Topic, Partition: e.Partition, Offset: e.Offset, Day: day, Guest: guest,
-		Added: n.kind == added, Lines: c.order.Lines[:0], Segments: c.order.Segments[:0]}
+		Added: n.kind == added && n.bad == "", Lines: c.order.Lines[:0], Segments: c.order.Segments[:0]}
 	c.asked, c.clues = c.asked[:0], c.clues[:0]
 	c.ask.Lines = c.ask.Lines[:0]
 	if guest {
@@ -78,7 +79,7 @@ func (s *core) begin(c *comparison, e *projections.Event, n *reading) {
 		}
 		if line.Reason == "" {
 			c.asked = append(c.asked, i)
-			c.clues = append(c.clues, p.clues())
+			c.clues = append(c.clues, p.clues(line.Currency))
 			c.ask.Lines = append(c.ask.Lines, quote.Line{Line: l.line, Product: l.product, Quantity: l.quantity, Known: p.at(day)})
 		}
 		c.order.Lines = append(c.order.Lines, line)

@@ -124,7 +124,7 @@ func poolOf(list string, fields []string, paths ...string) pool {
 			all = append(all, pathOf(p))
 		}
 		x := expression.NewExtractor(all...)
-		if list != "" {
+		if len(fields) > 0 {
 			x.List(pathOf(list), fields...)
 		}
 		return x
@@ -194,7 +194,7 @@ func (r *reader) read(e *projections.Event) *reading {
 	if k == nothing {
 		return nil
 	}
-	n := &reading{kind: k}
+	n := &reading{kind: k, at: e.Time.UTC()}
 	var err error
 	switch k {
 	case placed, added, recorded:

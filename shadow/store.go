@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -46,22 +47,37 @@ type ledgerRow struct {
 
 func table(schema, name string) string { return pgx.Identifier{schema, name}.Sanitize() }
 
-// readNumber gives the number of the last batch that was written, 0 for none.
-func readNumber(ctx context.Context, db DB, schema string) (int64, error) {
+// readBatch gives the number of the last batch that was written and its stamp, 0 for
+// none.
+func readBatch(ctx context.Context, db DB, schema string) (number int64, stamp string, err error) {
 	var data []byte
-	err := db.QueryRow(ctx, `SELECT data FROM `+table(schema, tableState)+` WHERE kind = $1`, rowBatch).Scan(&data)
+	err = db.QueryRow(ctx, `SELECT data FROM `+table(schema, tableState)+` WHERE kind = $1`, rowBatch).Scan(&data)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, nil
+		return 0, "", nil
+	}
+	if err == nil {
+		number, stamp, err = cutBatch(data)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read where the shadow's state is: %w", err)
+		return 0, "", fmt.Errorf("read where the shadow's state is: %w", err)
 	}
-	return strconv.ParseInt(string(data), 10, 64)
+	return number, stamp, nil
+}
+
+// batchRow names a batch: its number, and a stamp that no other attempt at it has.
+func batchRow(number int64, stamp string) []byte {
+	return []byte(strconv.FormatInt(number, 10) + " " + stamp)
+}
+
+func cutBatch(row []byte) (number int64, stamp string, err error) {
+	text, stamp, _ := strings.Cut(string(row), " ")
+	number, err = strconv.ParseInt(text, 10, 64)
+	return number, stamp, err
 }
 
 // load makes memory of the rows.
 func (c *Comparator) load(ctx context.Context) error {
-	c.number = -1
+	c.number, c.stamp = -1, ""
 	s := newCore(c.opts)
 	st, err := readState(ctx, c.pool, c.schema)
 	if err != nil {
@@ -72,13 +88,14 @@ func (c *Comparator) load(ctx context.Context) error {
 	if c.opts.Journal {
 		s.done = c.entry
 	}
-	c.core, c.last, c.lowest = s, st.row.Last, st.row.Sample
+	c.core, c.last, c.lowest, c.stamp = s, st.row.Last, st.row.Sample, st.stamp
 	return nil
 }
 
 // stored is what the rows of a shadow say.
 type stored struct {
 	number int64
+	stamp  string
 	ledger *compare.Ledger
 	world  *World
 	row    ledgerRow
@@ -136,7 +153,7 @@ func (st *stored) take(kind, key string, data []byte, books map[string]*compare.
 	}
 	switch kind {
 	case rowBatch:
-		st.number, err = strconv.ParseInt(string(data), 10, 64)
+		st.number, st.stamp, err = cutBatch(data)
 	case rowLedger:
 		err = json.Unmarshal(data, &st.row)
 	case rowNoise:
@@ -205,12 +222,11 @@ func (r *rowsOf) put(kind, key string, v any) {
 // did not see: two that have the same partitions and other states.
 func (c *Comparator) save(ctx context.Context, tx pgx.Tx) error {
 	s := c.core
-	number := []byte(strconv.FormatInt(c.number, 10))
 	sql := `INSERT INTO ` + tableState + ` (kind, key, data) VALUES ($1, '', $2)`
-	args := []any{rowBatch, number}
+	args := []any{rowBatch, batchRow(c.number, c.stamp)}
 	if c.number > 1 {
 		sql = `UPDATE ` + tableState + ` SET data = $2 WHERE kind = $1 AND data = $3`
-		args = append(args, []byte(strconv.FormatInt(c.number-1, 10)))
+		args = append(args, batchRow(c.number-1, c.before))
 	}
 	if tag, err := tx.Exec(ctx, sql, args...); err != nil || tag.RowsAffected() != 1 {
 		return errors.Join(fmt.Errorf("the state is not at batch %d, on which batch %d rests", c.number-1, c.number), err)

@@ -251,8 +251,13 @@ func (s *Stream) take(p *streamPart, r *event.Record) {
 	product := cmp.Or(st.Product, e.ID.Key)
 	// A position that steps back is taken for where the partition already was: what
 	// has been published cannot have been made earlier than what lies before it.
-	s.prices[product] = append(s.prices[product], proposal{p.at, fmt.Sprintf("%d:%X/%X", p.at.Generation, uint32(p.at.LSN>>32), uint32(p.at.LSN)),
+	all := append(s.prices[product], proposal{p.at, quote.FormatAsOf(p.at.Generation, p.at.LSN),
 		st.Unit, st.Tier, st.TierQuantity, st.Rule, st.Propensity})
+	// A product may be told of in two partitions, of which one is ahead.
+	for i := len(all) - 1; i > 0 && all[i-1].at.Compare(all[i].at) > 0; i-- {
+		all[i-1], all[i] = all[i], all[i-1]
+	}
+	s.prices[product] = all
 }
 
 func (s *Stream) pause(reason string) {

@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"encoding/json"
+	"math"
 	"strconv"
 	"time"
 
@@ -65,15 +66,17 @@ const window = 28
 type days struct {
 	Day    [window]int32
 	Pieces [window]int64
-	// Last is the latest day with pieces: what lies a window before it is forgotten.
+	// Last is the latest day with pieces.
 	Last int32
 }
 
-// MarshalJSON writes the days that have pieces, as pairs.
+// MarshalJSON writes the days that have pieces, as pairs: all of them, the old ones
+// too, since an order that is told late may ask for them. What was read again has to be
+// what was written, or a restart would show.
 func (d days) MarshalJSON() ([]byte, error) {
 	b := append(make([]byte, 0, 64), '[')
 	for i, n := range d.Pieces {
-		if n == 0 || d.Last-d.Day[i] >= window {
+		if n == 0 {
 			continue
 		}
 		if len(b) > 1 {
@@ -106,13 +109,22 @@ func (d *days) add(day int32, pieces int64) {
 	i := place(day)
 	switch {
 	case d.Day[i] == day:
-		d.Pieces[i] += pieces
+		d.Pieces[i] = plus(d.Pieces[i], pieces)
 	case d.Day[i] < day || d.Pieces[i] == 0:
 		d.Day[i], d.Pieces[i] = day, pieces
 	default:
 		return // an order of long ago, told late
 	}
 	d.Last = max(d.Last, day)
+}
+
+// plus adds pieces, which are never negative. An order of more than can be counted is
+// as much as can be.
+func plus(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 func place(day int32) int {
@@ -132,14 +144,11 @@ func (d *days) sums(day int32) (one, week, all int64) {
 		switch ago := day - d.Day[i]; {
 		case n == 0 || ago < 0 || ago >= window:
 		case ago == 0:
-			one += n
-			week += n
-			all += n
+			one, week, all = plus(one, n), plus(week, n), plus(all, n)
 		case ago < 7:
-			week += n
-			all += n
+			week, all = plus(week, n), plus(all, n)
 		default:
-			all += n
+			all = plus(all, n)
 		}
 	}
 	return one, week, all
@@ -200,7 +209,7 @@ func (w *World) tell(key string, n *reading, snapshot bool) {
 		}
 	case refusedOrder:
 		for _, l := range n.lines {
-			if short := l.wanted - l.quantity; short > 0 {
+			if short := short(&l); short > 0 {
 				tell(change{Product: l.product, Day: dayOf(n.at), Pieces: short})
 			}
 		}
@@ -264,10 +273,18 @@ func dayOf(t time.Time) int32 {
 	return int32(d)
 }
 
-// clues are what tells the cause of a difference.
-func (p *product) clues() compare.Clues {
+// clues are what tells the cause of a difference of prices in a currency.
+func (p *product) clues(currency string) compare.Clues {
 	if p == nil {
 		return compare.Clues{}
 	}
-	return compare.Clues{List: p.List.Units, Previous: p.Prev.Units, Tier: p.Tier.Units, TierQuantity: p.TierQuantity, Stock: p.Stock}
+	return compare.Clues{List: p.List.in(currency), Previous: p.Prev.in(currency), Tier: p.Tier.in(currency), TierQuantity: p.TierQuantity, Stock: p.Stock}
+}
+
+// in is the price where it is in a currency, else 0, as one that is not known.
+func (p price) in(currency string) compare.Units {
+	if p.Currency != currency {
+		return 0
+	}
+	return p.Units
 }
