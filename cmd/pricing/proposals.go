@@ -74,6 +74,9 @@ func openProposals(ctx context.Context, cluster *bus.Cluster, topic string, view
 	for part, r := range ranges {
 		seq := projections.NewSequence(control.Part{PartID: control.PartID{Topic: topic, Part: part}})
 		p.parts[part].next = r.Next
+		if r.First == r.Next {
+			continue // to read nothing would wait for something
+		}
 		for rec, err := range cluster.Read(ctx, topic, part, bus.First, r.Next) {
 			if err != nil {
 				return nil, err
