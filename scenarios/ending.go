@@ -109,7 +109,7 @@ func (t *tour) prove(ctx context.Context) error {
 // leave takes everything away again, as a team would.
 func (t *tour) leave(ctx context.Context) error {
 	t.title("Leave: stop both, take away slot, publication and role (cdc teardown)")
-	for _, name := range []string{"projector", "cdc"} {
+	for _, name := range []string{"pricing", "projector", "cdc"} {
 		if err := t.stopNamed(name); err != nil {
 			return err
 		}

@@ -36,11 +36,15 @@ type tour struct {
 	cdc       string
 	shop      string
 	projector string
+	shadow    string
+	pricing   string
 	postgres  *url.URL // of the server; each service has a database of its own there
 	source    string   // URL of the shop's database
 	target    string   // URL of the shop
 	follows   string   // URL of cdc run
 	reads     string   // URL of the read API
+	candidate string   // URL where the candidate gives quotes
+	report    string   // folder of the report, which outlives the story
 	embedded  bool
 	running   []*process
 	step      int
@@ -65,8 +69,8 @@ type replayed struct {
 
 func (t *tour) tell(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		t.build, t.servers, t.monolith, t.examine, t.point, t.addServices, t.week, t.life, t.explain,
-		t.readOwnWrite, t.catchThief, t.recreate, t.compareBooks, t.proveServices, t.prove, t.leave,
+		t.build, t.servers, t.monolith, t.examine, t.point, t.addServices, t.addCandidate, t.week, t.life, t.explain,
+		t.readOwnWrite, t.catchThief, t.recreate, t.compareBooks, t.proveServices, t.prove, t.weigh, t.leave,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -92,7 +96,7 @@ func (t *tour) env() []string {
 }
 
 func (t *tour) build(ctx context.Context) error {
-	t.title("Build the shop, cdc and projector")
+	t.title("Build the shop, cdc, projector, shadow and pricing")
 	dir, err := os.MkdirTemp("", "banyan-scenarios-")
 	if err != nil {
 		return err
@@ -104,8 +108,9 @@ func (t *tour) build(ctx context.Context) error {
 	t.dir = dir
 	bin := filepath.Join(dir, "bin")
 	t.cdc, t.shop, t.projector = filepath.Join(bin, "cdc"), filepath.Join(bin, "legacy-shop"), filepath.Join(bin, "projector")
+	t.shadow, t.pricing = filepath.Join(bin, "shadow"), filepath.Join(bin, "pricing")
 	began := time.Now()
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin+string(filepath.Separator), "./cmd/cdc", "./cmd/legacy-shop", "./cmd/projector")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin+string(filepath.Separator), "./cmd/cdc", "./cmd/legacy-shop", "./cmd/projector", "./cmd/shadow", "./cmd/pricing")
 	cmd.Dir = sourceDir()
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, msg)

@@ -42,15 +42,17 @@ func untouched(t *testing.T) {
 
 func TestTour(t *testing.T) {
 	untouched(t)
+	report := t.TempDir()
 	var out, errw bytes.Buffer
-	if code := run(t.Context(), []string{"--days", "2", "--seed", "5"}, &out, &errw); code != 0 {
+	if code := run(t.Context(), []string{"--days", "2", "--seed", "5", "--report", report}, &out, &errw); code != 0 {
 		t.Fatalf("exit %d\n%s\n%s", code, &out, &errw)
 	}
 	text := out.String()
 	for _, want := range []string{"OrderPlaced", "OrderShipped", "ReturnAccepted", "rule ", "insert public.orders",
 		"six databases of their own", "7 Harbour Lane, Whitby", "503  behind: it stands at 1:", "1 of ", "0 of ", "readers see version 2", "no error, no step back",
 		"proved     card_attempts", "proved     customer_360", "proved     daily_sales", "proved     orders_view", "proved     shipping_addresses", "proved     stock_levels",
-		"proved  shop at", "nothing is left running"} {
+		"proved  shop at",
+		"control against control: zero", "the candidate asked twice: the same", "add up", "orders_view says so too", "report.html", "nothing is left running"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the story does not say %q:\n%s", want, text)
 		}

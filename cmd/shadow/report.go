@@ -102,7 +102,7 @@ func (a *app) tell(ctx context.Context, store *control.Store, name, out, signed 
 		}
 	}
 	var text bytes.Buffer
-	if err := page.Text(&text, r, 80); err != nil {
+	if err := page.Text(&text, r, 76); err != nil {
 		return err
 	}
 	if out != "" {

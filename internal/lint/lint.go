@@ -53,7 +53,7 @@ var Imports = map[string][]string{
 	"proof":       {"wal", "translate", "event", "bus", "internal/figures"},
 	"cmd":         {"*"},
 	"bench":       {"*"},
-	"scenarios":   {"internal/embedded", "internal/pgurl"},
+	"scenarios":   {"internal/embedded", "internal/pgurl", "money"},
 
 	"projections/projectiontest": {"event", "money", "outbox", "projections"},
 	"compare/stats":              nil,
