@@ -133,38 +133,6 @@ func TestRerunIsTheSameToTheByte(t *testing.T) {
 	}
 }
 
-// TestKilledAnywhereItGoesOnTheSame cuts the topic off as a kill would have, at another
-// place in each partition, and lets a new run go on.
-func TestKilledAnywhereItGoesOnTheSame(t *testing.T) {
-	s := openShop(t)
-	s.list(15, 2550, 400)
-	s.trade(30, 8)
-	s.tell()
-	s.propose(topic)
-	whole := s.records(topic)
-	for try := range 12 {
-		cut := fmt.Sprintf("shadow.cut%d", try)
-		ctx := t.Context()
-		if _, err := s.cluster.EnsureTopics(ctx, []bus.TopicSpec{bus.BusinessTopic(cut, bus.Partitions)}); err != nil {
-			t.Fatal(err)
-		}
-		var kept []int
-		for part, records := range whole {
-			n := s.rng.IntN(len(records) + 1)
-			kept = append(kept, n)
-			if n > 0 {
-				if _, err := s.cluster.Produce(ctx, cut, part, records[:n]); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		s.propose(cut)
-		if diff := cmp.Diff(s.told(topic), s.told(cut)); diff != "" {
-			t.Fatalf("cut off after %v records: -whole +gone on\n%s", kept, diff)
-		}
-	}
-}
-
 // TestRoundsDoNotShow proposes live, round by round with restarts, and all at once:
 // the proposals are the same.
 func TestRoundsDoNotShow(t *testing.T) {
