@@ -196,7 +196,13 @@ func magnitude(u Units) Units {
 
 // Times multiplies; ok is false where the product does not fit.
 func Times(u Units, n int64) (product Units, ok bool) {
-	hi, lo := bits.Mul64(uint64(magnitude(u)), uint64(magnitude(n)))
+	abs := func(u int64) uint64 { // of the least number too, which magnitude cuts
+		if u < 0 {
+			return -uint64(u)
+		}
+		return uint64(u)
+	}
+	hi, lo := bits.Mul64(abs(u), abs(n))
 	if hi != 0 || lo > math.MaxInt64 {
 		return 0, false
 	}
