@@ -11,28 +11,28 @@ import (
 type Settings struct {
 	// MinDays and MinClusters are what a verdict needs at least: days with orders
 	// between the first and the last, and customers or guest orders.
-	MinDays     int `json:"minDays"`
-	MinClusters int `json:"minClusters"`
+	MinDays     int `json:"minDays" yaml:"minDays"`
+	MinClusters int `json:"minClusters" yaml:"minClusters"`
 	// Horizon is N* of the anytime-valid sequence: how many clusters one expects.
-	Horizon int `json:"horizon"`
+	Horizon int `json:"horizon" yaml:"horizon"`
 	// Replicates of the bootstrap.
-	Replicates int    `json:"replicates"`
-	Seed       uint64 `json:"seed"`
+	Replicates int    `json:"replicates" yaml:"replicates"`
+	Seed       uint64 `json:"seed" yaml:"seed"`
 	// MissingCap is kappa: how far, in percent, a price that the candidate owes is
 	// taken to move at most.
-	MissingCap float64 `json:"missingCap"`
+	MissingCap float64 `json:"missingCap" yaml:"missingCap"`
 	// Segments are the dimensions that were named before the data were looked at.
-	Segments []string `json:"segments"`
+	Segments []string `json:"segments" yaml:"segments"`
 	// TaxRates, in percent, which a price might have on it by mistake.
-	TaxRates []float64 `json:"taxRates"`
+	TaxRates []float64 `json:"taxRates" yaml:"taxRates"`
 
 	// Guardrails; a negative one is off.
-	MaxMissing   float64 `json:"maxMissing"`   // percent of lines that may be owed
-	MaxRise      float64 `json:"maxRise"`      // percent that a single price may rise
-	MaxRisen     float64 `json:"maxRisen"`     // percent of customers that may pay more by over RisenBy
-	RisenBy      float64 `json:"risenBy"`      // percent
-	MaxBelowCost float64 `json:"maxBelowCost"` // lines below cost, beyond those of the control
-	MinMargin    float64 `json:"minMargin"`    // percent of revenue that margin must stay at
+	MaxMissing   float64 `json:"maxMissing" yaml:"maxMissing"`   // percent of lines that may be owed
+	MaxRise      float64 `json:"maxRise" yaml:"maxRise"`      // percent that a single price may rise
+	MaxRisen     float64 `json:"maxRisen" yaml:"maxRisen"`     // percent of customers that may pay more by over RisenBy
+	RisenBy      float64 `json:"risenBy" yaml:"risenBy"`      // percent
+	MaxBelowCost float64 `json:"maxBelowCost" yaml:"maxBelowCost"` // lines below cost, beyond those of the control
+	MinMargin    float64 `json:"minMargin" yaml:"minMargin"`    // percent of revenue that margin must stay at
 }
 
 // Defaults ask for a week and a hundred customers before a verdict, as experiment
