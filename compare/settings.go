@@ -27,12 +27,12 @@ type Settings struct {
 	TaxRates []float64 `json:"taxRates" yaml:"taxRates"`
 
 	// Guardrails; a negative one is off.
-	MaxMissing   float64 `json:"maxMissing" yaml:"maxMissing"`   // percent of lines that may be owed
-	MaxRise      float64 `json:"maxRise" yaml:"maxRise"`      // percent that a single price may rise
-	MaxRisen     float64 `json:"maxRisen" yaml:"maxRisen"`     // percent of customers that may pay more by over RisenBy
-	RisenBy      float64 `json:"risenBy" yaml:"risenBy"`      // percent
+	MaxMissing   float64 `json:"maxMissing" yaml:"maxMissing"`     // percent of lines that may be owed
+	MaxRise      float64 `json:"maxRise" yaml:"maxRise"`           // percent that a single price may rise
+	MaxRisen     float64 `json:"maxRisen" yaml:"maxRisen"`         // percent of customers that may pay more by over RisenBy
+	RisenBy      float64 `json:"risenBy" yaml:"risenBy"`           // percent
 	MaxBelowCost float64 `json:"maxBelowCost" yaml:"maxBelowCost"` // lines below cost, beyond those of the control
-	MinMargin    float64 `json:"minMargin" yaml:"minMargin"`    // percent of revenue that margin must stay at
+	MinMargin    float64 `json:"minMargin" yaml:"minMargin"`       // percent of revenue that margin must stay at
 }
 
 // Defaults ask for a week and a hundred customers before a verdict, as experiment
