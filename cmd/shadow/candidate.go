@@ -28,6 +28,7 @@ type candidateFlags struct {
 	rate      float64
 	patience  time.Duration
 	killFile  string
+	trails    bool // somebody will look at the rules of each price
 }
 
 func (f *candidateFlags) register(cmd *cobra.Command) {
@@ -114,16 +115,22 @@ func demandRules(file string) (pricing.Rules, error) {
 }
 
 func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
+	u, err := url.Parse(f.candidate)
+	if err != nil {
+		return nil, cli.BadInput("--candidate %s: %w", cli.Redact(f.candidate), err)
+	}
 	cfg := ask.Defaults(f.candidate)
+	if u.Host != "" && !f.trails {
+		with := *u
+		q := with.Query()
+		q.Set("trail", "false") // what nobody looks at need not be written (quote/openapi.json)
+		with.RawQuery = q.Encode()
+		cfg.URL = with.String()
+	}
 	cfg.Timeout, cfg.Rate, cfg.ID = f.timeout, f.rate, a.flags.name
 	cfg.Connect = min(cfg.Connect, cfg.Timeout)
 	client, err := ask.New(cfg)
 	if err != nil {
-		return nil, cli.BadInput("--candidate %s: %w", cli.Redact(f.candidate), err)
-	}
-	u, err := url.Parse(f.candidate)
-	if err != nil {
-		client.Close()
 		return nil, cli.BadInput("--candidate %s: %w", cli.Redact(f.candidate), err)
 	}
 	r := &shadow.Request{Client: client, Killed: f.killed}

@@ -45,6 +45,7 @@ if the candidate still is.`,
 		RunE:    func(c *cobra.Command, args []string) error { return a.replay(c.Context(), f, args[0]) },
 	}
 	f.register(cmd)
+	f.trails = true
 	return cmd
 }
 
