@@ -117,7 +117,7 @@ func (t *texter) money(d doc) {
 
 // between is a range, its currency being known from the line it stands on.
 func between(low, high money.Amount) string {
-	return plus(roughly(low), low.Amount) + " to " + plus(roughly(high), high.Amount)
+	return roughSigned(low) + " to " + roughSigned(high)
 }
 
 // books are three lines: orders, money, and the check by another program.

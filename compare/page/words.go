@@ -32,8 +32,11 @@ func about(a money.Amount) string { return withCode(roughly(a), a.Currency) }
 
 // aboutSigned is about, with a plus before what is above zero.
 func aboutSigned(a money.Amount) string {
-	return withCode(plus(roughly(a), a.Amount), a.Currency)
+	return withCode(roughSigned(a), a.Currency)
 }
+
+// roughSigned is aboutSigned where the currency is known from what stands around it.
+func roughSigned(a money.Amount) string { return plus(roughly(a), a.Amount) }
 
 func withCode(number, currency string) string {
 	if currency == "" {
