@@ -188,3 +188,11 @@ func holding(pick func(n int) bool, do trouble) trouble {
 		next.ServeHTTP(w, again)
 	}
 }
+
+// handlerAfter answers as it should, after something else.
+func (s *service) handlerAfter(f func()) trouble {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		f()
+		next.ServeHTTP(w, r)
+	}
+}

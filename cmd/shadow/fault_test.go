@@ -263,7 +263,7 @@ func TestCandidateThatIsDownIsWaitedFor(t *testing.T) {
 			h := newHouse(t)
 			h.shop.trade(60)
 			s := newService(t)
-			args := []string{"--candidate", s.url(), "--from", "start", "--timeout", "300ms", "--live", "127.0.0.1:0"}
+			args := []string{"--candidate", s.url(), "--from", "start", "--timeout", "300ms", "--max-lag", "0", "--live", "127.0.0.1:0"}
 			r := h.start(args...)
 			live := r.listening()
 			h.eventually("history is compared", func() bool { return h.consumed() == h.shop.orders })
@@ -328,8 +328,10 @@ func TestFlakyCandidate(t *testing.T) {
 		switch lot(16) {
 		case 0:
 			http.Error(w, "no", 503)
+			return
 		case 1:
 			http.Error(w, "no", 500)
+			return
 		case 2:
 			panic(http.ErrAbortHandler)
 		case 3:

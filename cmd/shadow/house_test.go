@@ -240,7 +240,7 @@ func (h *house) start(args ...string) *runner {
 		_ = r.cmd.Process.Kill()
 		<-r.ended
 		if h.t.Failed() {
-			h.t.Logf("log of %s (pid %d):\n%.8000s", r, r.cmd.Process.Pid, r.text())
+			h.t.Logf("log of %s (pid %d):\n%.2500s", r, r.cmd.Process.Pid, r.text())
 		}
 	})
 	return r

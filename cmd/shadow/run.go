@@ -177,73 +177,82 @@ func (r *running) explain(err error) error {
 // prepare makes the shadow's state and the projection of orders beside it where they
 // are not there yet, nothing where anything is wrong.
 func (r *running) prepare(ctx context.Context) error {
-	if err := r.options(ctx); err != nil {
-		return err
+	made, err := r.install(ctx)
+	if made && cli.Is[*control.DigestError](err) {
+		// Another process has made it in the meantime, with a salt of its own.
+		_, err = r.install(ctx)
+	}
+	if cli.Is[*control.DigestError](err) {
+		return cli.AnswerNo("shadow %s compares something else already (another candidate, other rules, mapping or sample): give this one a --name of its own, or shadow forget %s", r.opts.Name, r.opts.Name)
+	}
+	return err
+}
+
+// install is prepare once; anew reports whether it has found no such shadow.
+func (r *running) install(ctx context.Context) (anew bool, err error) {
+	if anew, err = r.options(ctx); err != nil {
+		return anew, err
 	}
 	program, err := shadow.NewComparator(r.opts, r.who.who, nil, "")
 	if err != nil {
-		return cli.BadInput("%w", err)
+		return anew, cli.BadInput("%w", err)
 	}
 	orders, err := ordersProgram(r.opts)
 	if err != nil {
-		return err
+		return anew, err
 	}
 	for _, p := range []projections.Program{program, orders} {
 		v, made, err := service.Install(ctx, r.store, r.cluster, p, control.Mark{})
-		if cli.Is[*control.DigestError](err) {
-			return cli.AnswerNo("shadow %s compares something else already (another candidate, other rules, mapping or sample): give this one a --name of its own, or shadow forget %s", r.opts.Name, r.opts.Name)
-		}
 		if err != nil {
-			return err
+			return anew, err
 		}
 		if made && p == projections.Program(program) {
 			if err := r.stage(stage{Stage: "installed", Detail: r.opts.Name}, "installed: shadow %s, in schema %s", r.opts.Name, v.Schema); err != nil {
-				return err
+				return anew, err
 			}
 		}
 	}
 	r.services(program, orders)
-	return nil
+	return anew, nil
 }
 
 // options are those of the flags or, of a shadow that is there already, with the salt
-// and the beginning that it was made with.
-func (r *running) options(ctx context.Context) error {
+// and the beginning that it was made with; anew where there is none.
+func (r *running) options(ctx context.Context) (anew bool, err error) {
 	o := shadow.DefaultOptions()
-	var err error
 	if o.Mapping, err = readMapping(r.flags.mapping); err != nil {
-		return err
+		return false, err
 	}
 	o.Name, o.Candidate, o.Journal = r.flagName(), r.who.is, !r.flags.noJournal
 	o.Sample = int64(r.flags.sample*shadow.Everybody/100 + 0.5)
 	set, err := r.flags.settings.settings()
 	if err != nil {
-		return cli.BadInput("%w", err)
+		return false, cli.BadInput("%w", err)
 	}
 	o.Segments, o.Taxes = set.Segments, ppm(set.TaxRates)
 	if err := control.CheckName(shadow.OrdersName(o)); err != nil {
-		return cli.BadInput("--name %s: %w", o.Name, err)
+		return false, cli.BadInput("--name %s: %w", o.Name, err)
 	}
 	v, err := r.store.Active(ctx, shadow.Prefix+o.Name)
 	switch {
 	case err == nil:
 		var was shadow.Options
 		if err := json.Unmarshal([]byte(v.Definition), &was); err != nil {
-			return fmt.Errorf("read what shadow %s was made of: %w", o.Name, err)
+			return false, fmt.Errorf("read what shadow %s was made of: %w", o.Name, err)
 		}
 		o.Salt, o.Since = was.Salt, was.Since
 	case errors.Is(err, control.ErrNotFound):
-		o.Salt = rand.Text()
+		anew, o.Salt = true, rand.Text()
 		if r.flags.from == "now" || r.flags.from == "" && r.who.who.InProcess == nil && !r.who.who.Control {
 			if o.Since, err = service.Head(ctx, r.cluster, o.Mapping.Source); err != nil {
-				return err
+				return false, err
 			}
 		}
 	default:
-		return err
+		return false, err
 	}
 	r.opts = o
-	return nil
+	return anew, nil
 }
 
 func (r *running) flagName() string {

@@ -228,7 +228,7 @@ func (s *shop) placed(lines int) []sold {
 	customer := s.rng.IntN(60) // every so often a guest
 	var all []sold
 	for i := range lines {
-		all = append(all, s.line(s.orders, int64(i+1), customer))
+		all = append(all, s.line(all, s.orders, int64(i+1), customer))
 	}
 	if lines == 0 {
 		all = []sold{{order: s.orders, customer: customer, own: compare.NoLines}}
@@ -236,9 +236,12 @@ func (s *shop) placed(lines int) []sold {
 	return all
 }
 
-// line makes up a line.
-func (s *shop) line(order int, number int64, customer int) sold {
+// line makes up a line of an order, in the currency of those that it has.
+func (s *shop) line(has []sold, order int, number int64, customer int) sold {
 	p := s.products[s.rng.IntN(len(s.products))]
+	for len(has) > 0 && p.currency != has[0].known.currency {
+		p = s.products[s.rng.IntN(len(s.products))]
+	}
 	l := sold{order: order, line: number, customer: customer, known: *p, quantity: 1 + s.rng.Int64N(15)}
 	l.paid = l.known.base(l.quantity)
 	if s.rng.IntN(10) == 0 {
@@ -367,7 +370,7 @@ func (s *shop) addLine() error {
 			all = append(all, l)
 		}
 	}
-	all = append(all, s.line(last.order, last.line+1, last.customer))
+	all = append(all, s.line(all, last.order, last.line+1, last.customer))
 	return s.book(all[len(all)-1:], "", s.commit, 0, s.orderEvent("OrderLineAdded", all))
 }
 
