@@ -52,6 +52,7 @@ type Comparator struct {
 	journal []entryRow
 	last    lastEvent
 	lowest  int64 // the smallest sample so far, of 10,000
+	builds  []string
 }
 
 // lastEvent is the last event that was taken in.
@@ -73,6 +74,9 @@ type Candidates struct {
 	// Control is the price that was paid, for control against control.
 	Control bool
 	Pricer  Pricer
+	// Named, where set, tells what the candidate calls itself and which builds of it
+	// have answered since this process began.
+	Named func() (name string, builds []string)
 	// Operations, where set, tells how asking goes.
 	Operations func() *compare.Operations
 	// Sample, where set, gives how many of 10,000 customers are compared at the

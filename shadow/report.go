@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -63,6 +64,9 @@ func (p *Picture) read(ctx context.Context, tx pgx.Tx, store *control.Store, v c
 	f := &p.Facts
 	f.Candidate = st.row.Candidate
 	f.Operations = st.row.Operations
+	if n := len(st.row.Builds); n > 1 {
+		f.Unhealthy = append(f.Unhealthy, fmt.Sprintf("%d builds of the candidate have answered (%s): what is compared is none of them; forget this shadow and compare one", n, strings.Join(st.row.Builds, ", ")))
+	}
 	f.Noise = st.noise
 	if f.Noise == nil {
 		f.NoiseDue = "control has not been compared with itself yet: shadow aa does it"

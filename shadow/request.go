@@ -184,6 +184,13 @@ func (r *Request) Paused() (reason string, all time.Duration) {
 	return r.reason, all
 }
 
+// Named is what the candidate calls itself, and the builds that have answered since
+// this process began.
+func (r *Request) Named() (name string, builds []string) {
+	s := r.Client.Stats()
+	return s.Candidate, s.Builds
+}
+
 // Operations is how asking went since this process began.
 func (r *Request) Operations() *compare.Operations {
 	s := r.Client.Stats()

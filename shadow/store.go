@@ -1,10 +1,12 @@
 package shadow
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,6 +45,8 @@ type ledgerRow struct {
 	Sample     int64               `json:"sample"`
 	Candidate  compare.Candidate   `json:"candidate"`
 	Operations *compare.Operations `json:"operations,omitempty"`
+	// Builds of the candidate that have answered, in their order.
+	Builds []string `json:"builds,omitempty"`
 }
 
 func table(schema, name string) string { return pgx.Identifier{schema, name}.Sanitize() }
@@ -88,7 +92,7 @@ func (c *Comparator) load(ctx context.Context) error {
 	if c.opts.Journal {
 		s.done = c.entry
 	}
-	c.core, c.last, c.lowest, c.stamp = s, st.row.Last, st.row.Sample, st.stamp
+	c.core, c.last, c.lowest, c.stamp, c.builds = s, st.row.Last, st.row.Sample, st.stamp, st.row.Builds
 	return nil
 }
 
@@ -274,6 +278,17 @@ func (c *Comparator) row() ledgerRow {
 		r.Sample = min(r.Sample, c.lowest)
 	}
 	c.lowest = r.Sample
+	if c.who.Named != nil {
+		name, builds := c.who.Named()
+		for _, b := range builds {
+			if !slices.Contains(c.builds, b) {
+				c.builds = append(c.builds, b)
+			}
+		}
+		r.Candidate.Name = cmp.Or(name, r.Candidate.Name)
+		r.Candidate.Build = strings.Join(c.builds, ", ")
+		r.Builds = c.builds
+	}
 	if c.who.Operations != nil {
 		r.Operations = c.who.Operations()
 		r.Operations.Sampled = float64(r.Sample) / 100

@@ -135,7 +135,7 @@ func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
 	}
 	r := &shadow.Request{Client: client, Killed: f.killed}
 	c := &chosen{name: plainName(u.Host), is: client.Target(), request: r, close: client.Close}
-	c.who = shadow.Candidates{Who: compare.Candidate{Name: client.Target(), Mode: "request"}, Pricer: r, Operations: r.Operations}
+	c.who = shadow.Candidates{Who: compare.Candidate{Name: client.Target(), Mode: "request"}, Pricer: r, Named: r.Named, Operations: r.Operations}
 	return c, nil
 }
 

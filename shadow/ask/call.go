@@ -258,6 +258,7 @@ func (c *Client) read(ctx context.Context, r *http.Response) outcome {
 	if err != nil && len(response.Answers) == 0 {
 		return outcome{reason: Unparsable, err: err}
 	}
+	c.count.says(response.Candidate, response.Build)
 	return outcome{response: &response, spoilt: err}
 }
 

@@ -130,11 +130,12 @@ var faultyAnswers = []fault{
 	{"no answers", func(_ *candidate, w http.ResponseWriter, _ *http.Request, _ []quote.Order) { text(w, "{}") }, ask.Unparsable, "answers", true},
 	{"nothing for the order", func(_ *candidate, w http.ResponseWriter, _ *http.Request, _ []quote.Order) { text(w, `{"answers":[]}`) },
 		ask.NoAnswer, "the order is missing", false},
-	{"a line is missing", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
+	{"only lines that nobody asked for", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
 		r := answers(o)
 		r.Answers[0].Lines = r.Answers[0].Lines[:1]
+		r.Answers[0].Lines[0].Line = 99
 		reply(w, r)
-	}, ask.NoAnswer, "line 2", false},
+	}, ask.NoAnswer, "none of the order's lines", false},
 	{"two different answers", func(_ *candidate, w http.ResponseWriter, _ *http.Request, o []quote.Order) {
 		r := answers(append(o, o...))
 		r.Answers[1].Lines[0].Unit.Amount++

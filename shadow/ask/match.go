@@ -87,8 +87,9 @@ func (t *tally) align(orders []quote.Order, answers []quote.Answer, results []Re
 	}
 }
 
-// check looks whether the answer has a price for each line, and brings the prices
-// into the order of the lines. No line is in it twice, says quote.DecodeResponse.
+// check looks whether the answer has prices, and brings them into the order of the
+// lines. A line that the candidate has no price for is missing in it; no line is in it
+// twice, says quote.DecodeResponse.
 func (t *tally) check(o *quote.Order, a *quote.Answer) (Reason, error) {
 	switch {
 	case a == nil:
@@ -102,13 +103,14 @@ func (t *tally) check(o *quote.Order, a *quote.Answer) (Reason, error) {
 	for _, p := range a.Lines {
 		prices[p.Line] = p
 	}
-	lines := make([]quote.Price, len(o.Lines))
-	for i, l := range o.Lines {
-		p, ok := prices[l.Line]
-		if !ok {
-			return NoAnswer, fmt.Errorf("line %d has no price in the answer", l.Line)
+	lines := make([]quote.Price, 0, len(o.Lines))
+	for _, l := range o.Lines {
+		if p, ok := prices[l.Line]; ok {
+			lines = append(lines, p)
 		}
-		lines[i] = p
+	}
+	if len(lines) == 0 {
+		return NoAnswer, errors.New("none of the order's lines has a price in the answer")
 	}
 	t.unasked += uint64(max(0, len(a.Lines)-len(lines)))
 	a.Lines = lines

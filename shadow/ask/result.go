@@ -63,9 +63,10 @@ func (s Suspicion) String() string { return [...]string{"clear", "shared", "alon
 
 // Result is what became of an order.
 type Result struct {
-	// Answer is the candidate's, for a Reason that is empty or Declined. It has
-	// exactly the lines that were asked, in the order of the order. Nothing else
-	// about it is checked: not AsOf, nor the currency.
+	// Answer is the candidate's, for a Reason that is empty or Declined. It has the
+	// lines that were asked, in the order of the order, but for those that the
+	// candidate has no price for. Nothing else about it is checked: not AsOf, nor the
+	// currency.
 	Answer *quote.Answer
 	Reason Reason
 	// Err is the Reason in more words, for people.

@@ -3,6 +3,7 @@ package ask
 import (
 	"maps"
 	"math"
+	"slices"
 	"sync"
 	"time"
 )
@@ -10,6 +11,11 @@ import (
 // Stats is what a Client has done so far. Orders that are asked for again count
 // again.
 type Stats struct {
+	// Candidate is what the candidate calls itself, and Builds which builds of it have
+	// answered, in their order, at most MaxBuilds; both as far as it says so.
+	Candidate string   `json:"candidate,omitempty"`
+	Builds    []string `json:"builds,omitempty"`
+
 	Orders   uint64            `json:"orders"`   // results given
 	Answered uint64            `json:"answered"` // those with prices
 	Reasons  map[Reason]uint64 `json:"reasons"`  // those without; Orders is the sum of all
@@ -67,9 +73,24 @@ func (c *counts) copy() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.s
-	s.Reasons = maps.Clone(s.Reasons)
+	s.Reasons, s.Builds = maps.Clone(s.Reasons), slices.Clone(s.Builds)
 	s.PerRequest, s.PerOrder = c.requests.latency(), c.orders.latency()
 	return s
+}
+
+// MaxBuilds is how many builds of a candidate are remembered.
+const MaxBuilds = 20
+
+// says notes what the candidate says of itself.
+func (c *counts) says(name, build string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if name != "" {
+		c.s.Candidate = cut(name)
+	}
+	if build = cut(build); build != "" && len(c.s.Builds) < MaxBuilds && !slices.Contains(c.s.Builds, build) {
+		c.s.Builds = append(c.s.Builds, build)
+	}
 }
 
 func (c *counts) open(bytes int) {
