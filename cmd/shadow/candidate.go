@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,13 +77,10 @@ func (a *app) choose(ctx context.Context, f *candidateFlags) (*chosen, error) {
 	return a.chooseURL(f)
 }
 
-func builtin(name string, f *candidateFlags) (*chosen, error) {
-	c := &chosen{name: name, close: func() {}}
-	switch name {
-	case "control":
-		c.who.Control = true
-		c.who.Who = compare.Candidate{Name: "control", Mode: "in process"}
-	case "demand":
+// builtins are the candidates that live in this process, by name. One of your own is a
+// line here: anything that implements quote.Candidate.
+var builtins = map[string]func(f *candidateFlags) (quote.Candidate, error){
+	"demand": func(f *candidateFlags) (quote.Candidate, error) {
 		rules, err := demandRules(f.rules)
 		if err != nil {
 			return nil, err
@@ -90,10 +89,24 @@ func builtin(name string, f *candidateFlags) (*chosen, error) {
 		if err != nil {
 			return nil, cli.BadInput("--rules %s: %w", f.rules, err)
 		}
-		c.who.InProcess = quote.Candidate(d)
-		c.who.Who = compare.Candidate{Name: d.Name(), Build: d.Build(), Mode: "in process"}
-	default:
-		return nil, cli.BadInput("--candidate builtin:%s: there are builtin:demand, and builtin:control, which is the price paid", name)
+		return d, nil
+	},
+}
+
+func builtin(name string, f *candidateFlags) (*chosen, error) {
+	c := &chosen{name: name, close: func() {}}
+	if name == "control" {
+		c.who = shadow.Candidates{Control: true, Who: compare.Candidate{Name: "control", Mode: "in process"}}
+	} else {
+		create, ok := builtins[name]
+		if !ok {
+			return nil, cli.BadInput("--candidate builtin:%s: there are %s, and control, which is the price paid", name, joined(slices.Sorted(maps.Keys(builtins))))
+		}
+		who, err := create(f)
+		if err != nil {
+			return nil, err
+		}
+		c.who = shadow.Candidates{InProcess: who, Who: compare.Candidate{Name: who.Name(), Build: who.Build(), Mode: "in process"}}
 	}
 	c.is = "builtin:" + name + " " + c.who.Who.Build
 	return c, nil
