@@ -65,7 +65,7 @@ func plainName(s string) string {
 func (a *app) choose(ctx context.Context, f *candidateFlags) (*chosen, error) {
 	switch {
 	case f.candidate != "" && f.topic != "":
-		return nil, cli.BadInput("--candidate %s and --candidate-topic %s: give one of them", f.candidate, f.topic)
+		return nil, cli.BadInput("--candidate and --candidate-topic %s: give one of them", f.topic)
 	case f.topic != "":
 		return a.chooseTopic(f)
 	case f.candidate == "":
@@ -130,7 +130,7 @@ func demandRules(file string) (pricing.Rules, error) {
 func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
 	u, err := url.Parse(f.candidate)
 	if err != nil {
-		return nil, cli.BadInput("--candidate %s: %w", cli.Redact(f.candidate), err)
+		u = &url.URL{} // ask.New tells what is wrong, without what may be secret
 	}
 	cfg := ask.Defaults(f.candidate)
 	if u.Host != "" && !f.trails {
@@ -144,7 +144,7 @@ func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
 	cfg.Connect = min(cfg.Connect, cfg.Timeout)
 	client, err := ask.New(cfg)
 	if err != nil {
-		return nil, cli.BadInput("--candidate %s: %w", cli.Redact(f.candidate), err)
+		return nil, cli.BadInput("--candidate: %w", err)
 	}
 	r := &shadow.Request{Client: client, Killed: f.killed}
 	c := &chosen{name: plainName(u.Host), is: client.Target(), request: r, close: client.Close}

@@ -77,7 +77,7 @@ func (a *app) replay(ctx context.Context, f candidateFlags, at string) error {
 	}
 	defer cluster.Close()
 	if who.stream != nil {
-		who.stream.Log = cluster
+		who.stream.Log, who.stream.Patience = cluster, f.patience
 	}
 	again, err := shadow.Replay(ctx, cluster, p.Options, who.who, partition, offset)
 	if errors.Is(err, shadow.ErrNotCompared) {

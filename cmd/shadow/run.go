@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -104,10 +105,7 @@ type running struct {
 }
 
 func (a *app) run(ctx context.Context, f *runFlags) error {
-	if err := f.check(); err != nil {
-		return err
-	}
-	who, err := a.choose(ctx, &f.candidateFlags)
+	who, err := f.chosen(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -130,6 +128,9 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	}
 	if who.stream != nil {
 		who.stream.Log = r.cluster
+		if f.untilCaughtUp {
+			who.stream.Patience = f.patience
+		}
 	}
 	if err := r.work(ctx); err != nil {
 		return r.explain(err)
@@ -140,7 +141,8 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	return a.finish(ctx, r.store, r.opts.Name, f.out, f.settings)
 }
 
-func (f *runFlags) check() error {
+// check reports all that is wrong with the flags.
+func (f *runFlags) check() []error {
 	var faults []error
 	if f.from != "" && f.from != "start" && f.from != "now" {
 		faults = append(faults, fmt.Errorf("--from %q: want start or now", f.from))
@@ -148,17 +150,69 @@ func (f *runFlags) check() error {
 	if f.sample <= 0 || f.sample > 100 {
 		faults = append(faults, fmt.Errorf("--sample %g: want more than 0 and at most 100 percent", f.sample))
 	}
-	if f.maxLag < 0 || f.rate < 0 || f.timeout <= 0 {
-		faults = append(faults, fmt.Errorf("--max-lag %s, --rate %g, --timeout %s: none may be negative, and a timeout is needed", f.maxLag, f.rate, f.timeout))
+	if f.maxLag < 0 {
+		faults = append(faults, fmt.Errorf("--max-lag %s: want a time such as 30m, or 0 for never", f.maxLag))
+	}
+	if f.rate < 0 {
+		faults = append(faults, fmt.Errorf("--rate %g: want orders a second, or 0 for no limit", f.rate))
+	}
+	if f.timeout <= 0 {
+		faults = append(faults, fmt.Errorf("--timeout %s: want some time for the candidate, such as 1s", f.timeout))
+	}
+	if f.patience < 0 {
+		faults = append(faults, fmt.Errorf("--patience %s: want a time such as 30s", f.patience))
 	}
 	if f.out != "" && !f.untilCaughtUp {
-		faults = append(faults, errors.New("--out goes with --until-caught-up; shadow report writes one at any time"))
+		faults = append(faults, fmt.Errorf("--out %s: it goes with --until-caught-up; shadow report writes one at any time", f.out))
 	}
 	if _, err := f.settings.settings(); err != nil {
 		faults = append(faults, err)
 	}
+	if _, err := readMapping(f.mapping); err != nil {
+		faults = append(faults, err)
+	}
+	return faults
+}
+
+// chosen is the candidate, where nothing at all is wrong with the flags; the caller
+// calls its close.
+func (f *runFlags) chosen(ctx context.Context, a *app) (*chosen, error) {
+	faults := f.check()
+	asked := f.candidateFlags
+	if asked.timeout <= 0 || asked.rate < 0 { // which is told already
+		asked.timeout, asked.rate = time.Second, 0
+	}
+	who, err := a.choose(ctx, &asked)
+	if err != nil {
+		faults = append(faults, err)
+	}
+	name := a.flags.name
+	if name == "" && who != nil {
+		name = who.name
+	}
+	if err := checkName(name); err != nil {
+		faults = append(faults, err)
+	}
 	if err := errors.Join(faults...); err != nil {
-		return cli.BadInput("%w", err)
+		if who != nil {
+			who.close()
+		}
+		return nil, cli.BadInput("%w", err)
+	}
+	return who, nil
+}
+
+// checkName refuses names that the projections of a shadow cannot have.
+func checkName(name string) error {
+	if name == "" {
+		return nil
+	}
+	err := errors.Join(control.CheckName(shadow.Prefix+name), control.CheckName(shadow.OrdersName(shadow.Options{Name: name})))
+	switch {
+	case strings.HasSuffix(name, "_orders"):
+		return fmt.Errorf("--name %s: names that end in _orders are those of what counts a shadow's orders; give another one", name)
+	case err != nil:
+		return fmt.Errorf("--name %s: %w", name, err)
 	}
 	return nil
 }
@@ -230,9 +284,6 @@ func (r *running) options(ctx context.Context) (anew bool, err error) {
 		return false, cli.BadInput("%w", err)
 	}
 	o.Segments, o.Taxes = set.Segments, ppm(set.TaxRates)
-	if err := control.CheckName(shadow.OrdersName(o)); err != nil {
-		return false, cli.BadInput("--name %s: %w", o.Name, err)
-	}
 	v, err := r.store.Active(ctx, shadow.Prefix+o.Name)
 	switch {
 	case err == nil:
@@ -282,11 +333,15 @@ func ordersProgram(o shadow.Options) (*declared.Program, error) {
 	return p, nil
 }
 
+// together is how long events wait for others: each batch writes every product that it
+// has met, so that many small ones cost far more than a few large ones.
+const together = 500 * time.Millisecond
+
 // services says how the two are followed.
 func (r *running) services(program *shadow.Comparator, orders *declared.Program) {
-	limits := projections.Limits{Events: 60_000, Bytes: 64 << 20, Buffer: 48 << 20}
+	limits := projections.Limits{Events: 60_000, Bytes: 64 << 20, Buffer: 48 << 20, Age: together}
 	if r.who.request != nil {
-		limits = projections.Limits{Events: 5000, Bytes: 6 << 20, Buffer: 16 << 20}
+		limits = projections.Limits{Events: 5000, Bytes: 6 << 20, Buffer: 16 << 20, Age: together}
 	}
 	r.pace = &pace{most: r.opts.Sample, maxLag: r.flags.maxLag, on: r.who.request != nil && !r.flags.untilCaughtUp}
 	who := r.who.who
