@@ -42,7 +42,9 @@ func (r *Request) Price(ctx context.Context, orders []quote.Order) ([]Got, error
 			return nil, err
 		}
 		before := len(left)
-		left = r.round(ctx, orders, left, got)
+		within, end := r.unlessKilled(ctx)
+		left = r.round(within, orders, left, got)
+		end()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -145,6 +147,28 @@ func (r *Request) ready(ctx context.Context) error {
 		r.pause(fmt.Sprintf("the breaker is open: the candidate has failed too often; it is tried again in %s", s.Opens.Round(time.Millisecond)))
 	}
 	return r.Client.Wait(ctx)
+}
+
+// unlessKilled gives a context that ends when the kill switch is turned on, so that
+// what is being asked stops at once. The caller calls end, which waits.
+func (r *Request) unlessKilled(ctx context.Context) (within context.Context, end func()) {
+	if r.Killed == nil {
+		return ctx, func() {}
+	}
+	within, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for waitFor(within, 200*time.Millisecond) {
+			if r.Killed() != "" {
+				cancel()
+			}
+		}
+	}()
+	return within, func() {
+		cancel()
+		<-done
+	}
 }
 
 func waitFor(ctx context.Context, d time.Duration) bool {

@@ -146,7 +146,10 @@ func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
 	if err != nil {
 		return nil, cli.BadInput("--candidate: %w", err)
 	}
-	r := &shadow.Request{Client: client, Killed: f.killed}
+	r := &shadow.Request{Client: client}
+	if f.killFile != "" {
+		r.Killed = f.killed
+	}
 	c := &chosen{name: plainName(u.Host), is: client.Target(), request: r, close: client.Close}
 	c.who = shadow.Candidates{Who: compare.Candidate{Name: client.Target(), Mode: "request"}, Pricer: r, Named: r.Named, Operations: r.Operations}
 	return c, nil
@@ -154,9 +157,6 @@ func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
 
 // killed is the kill switch.
 func (f *candidateFlags) killed() string {
-	if f.killFile == "" {
-		return ""
-	}
 	if _, err := os.Stat(f.killFile); err != nil {
 		return ""
 	}

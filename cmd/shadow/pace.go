@@ -12,12 +12,14 @@ import (
 // pace compares fewer customers while the shadow falls behind, and all of them again
 // once it has caught up: a candidate that cannot keep pace still sees whole customers,
 // always the same. It begins only when the shadow has been up to date once, for the
-// way through history is no falling behind.
+// way through history is no falling behind; nor is what has piled up while the
+// candidate was down, of which nothing is to be lost.
 type pace struct {
 	most   int64
 	maxLag time.Duration
 	on     bool
-	now    atomic.Int64 // of 10,000; 0 is most
+	waits  func() string // why the shadow waits for its candidate
+	now    atomic.Int64  // of 10,000; 0 is most
 }
 
 // steps are how many of 10,000 customers are compared, worse and worse.
@@ -45,7 +47,7 @@ func (p *pace) watch(ctx context.Context, s *service.Service) error {
 			return nil
 		case now := <-tick.C:
 			lag := lagOf(s)
-			began = began || lag < time.Minute
+			began = lag < time.Minute || began && p.waits() == ""
 			if began && now.Sub(changed) >= p.maxLag/2 {
 				if next := p.next(lag); next != p.sample() {
 					p.now.Store(next)

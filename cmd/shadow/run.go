@@ -343,7 +343,7 @@ func (r *running) services(program *shadow.Comparator, orders *declared.Program)
 	if r.who.request != nil {
 		limits = projections.Limits{Events: 5000, Bytes: 6 << 20, Buffer: 16 << 20, Age: together}
 	}
-	r.pace = &pace{most: r.opts.Sample, maxLag: r.flags.maxLag, on: r.who.request != nil && !r.flags.untilCaughtUp}
+	r.pace = &pace{most: r.opts.Sample, maxLag: r.flags.maxLag, on: r.who.request != nil && !r.flags.untilCaughtUp, waits: r.waits}
 	who := r.who.who
 	who.Sample = r.pace.sample
 	r.shadow = &service.Service{
