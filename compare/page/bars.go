@@ -25,7 +25,7 @@ func intervalRows(m compare.Money) []intervalRow {
 	if m.Bounds.Missing > 0 {
 		rows = append(rows, intervalRow{"with missing prices", m.Bounds.Low, m.Bounds.High, nil, "", "missing"})
 	}
-	if s := m.Projection.Sequence; s.Method != "" {
+	if s := m.Projection.Sequence; s.Known() {
 		rows = append(rows, intervalRow{"a next period like it", s.Low, s.High, &s.Estimate, "circle", "projected"})
 	}
 	if low, high, ok := bandOf(m.Demand, func(p compare.BandPoint) money.Amount { return p.Revenue }); ok {
@@ -137,12 +137,12 @@ func drawMoves(s size, id string, bars []compare.MoveBar) drawing {
 	y := newAxis(0, max(r.high, 1), bottom, s.top, 4)
 	for _, t := range y.Ticks {
 		d.line("grid", s.left, y.place(t), s.w-s.right, y.place(t))
-		d.text("tick", "end", s.left-6, y.place(t)+4, y.label(t))
+		d.text("tick", "end", s.left-9, y.place(t)+4, y.label(t))
 	}
 	step := (s.w - s.left - s.right) / px(len(bars))
 	for i, b := range bars {
 		class := "bar"
-		if b.From == b.To {
+		if stays(b) {
 			class = "bar still"
 		}
 		top := y.place(float64(b.Lines))
@@ -170,16 +170,18 @@ func drawEdges(d *drawing, s size, step, bottom px, bars []compare.MoveBar) {
 	}
 	for i, b := range bars {
 		x := s.left + step*px(i)
-		still := b.From == b.To
-		if i > 0 && !still && bars[i-1].From != bars[i-1].To {
+		if i > 0 && !stays(b) && !stays(bars[i-1]) {
 			d.line("tickmark", x, bottom, x, bottom+4)
 			write(x, b.From)
 		}
-		if still {
+		if stays(b) {
 			write(x+step/2, b.From)
 		}
 	}
 }
+
+// stays reports whether a bar is of the prices that do not move.
+func stays(b compare.MoveBar) bool { return b.From == 0 && b.To == 0 }
 
 // edge writes a move in percent, with its sign.
 func edge(f float64) string { return plus(trimmed(f, 2), int64(f*1000)) }
@@ -270,7 +272,7 @@ func drawDays(s size, id string, bars []dayBar) drawing {
 	y := newAxis(r.low, r.high, bottom, s.top, 4)
 	for _, t := range y.Ticks {
 		d.line("grid", s.left, y.place(t), s.w-s.right, y.place(t))
-		d.text("tick", "end", s.left-6, y.place(t)+4, y.label(t))
+		d.text("tick", "end", s.left-9, y.place(t)+4, y.label(t))
 	}
 	step := (s.w - s.left - s.right) / px(len(bars))
 	zero := y.place(0)

@@ -26,8 +26,7 @@ func tidy(r *compare.Report, most int) *compare.Report {
 func tidyInto(dst, src reflect.Value, most int) {
 	switch src.Kind() {
 	case reflect.String:
-		// A number stays on one line with its percent sign.
-		dst.SetString(strings.ReplaceAll(clean(src.String(), most), " %", percents))
+		dst.SetString(clean(src.String(), most))
 	case reflect.Struct:
 		dst.Set(src) // with it go fields that others keep to themselves, as time.Time does
 		for i := range src.NumField() {

@@ -104,7 +104,7 @@ func drawCurve(s size, id string, points []compare.CurvePoint, m compare.Money) 
 	}
 	for _, t := range y.Ticks {
 		d.line("grid", s.left, y.place(t), s.w-s.right, y.place(t))
-		d.text("tick", "end", s.left-6, y.place(t)+4, y.label(t))
+		d.text("tick", "end", s.left-9, y.place(t)+4, y.label(t))
 	}
 	d.line("zero", s.left, zero, s.w-s.right, zero)
 	drawElasticities(&d, s, x, bottom)
@@ -189,7 +189,7 @@ func breakEvens(d compare.DemandView, points []compare.CurvePoint) []crossing {
 	add := func(roots []float64, class string) {
 		for _, at := range roots {
 			if at >= low && at <= high && len(out) < 6 {
-				out = append(out, crossing{at, class, class + " breaks even at " + trimmed(at, 2)})
+				out = append(out, crossing{at, class, class + " breaks even at " + decimal(at, 2)})
 			}
 		}
 	}
@@ -225,7 +225,7 @@ func curveKeys(m compare.Money, points []compare.CurvePoint) []key {
 	}
 	if m.Demand.BandLow != m.Demand.BandHigh {
 		keys = append(keys, key{[]shape{{Kind: "rect", Class: "band", X: 1, Y: 2, X2: 26, Y2: 12}},
-			"plausible, " + trimmed(m.Demand.BandLow, 2) + " to " + trimmed(m.Demand.BandHigh, 2)})
+			"plausible, " + decimal(max(m.Demand.BandLow, m.Demand.BandHigh), 2) + " to " + decimal(min(m.Demand.BandLow, m.Demand.BandHigh), 2)})
 	}
 	if slices.ContainsFunc(points, func(p compare.CurvePoint) bool { return p.RevenueCapped != nil }) {
 		keys = append(keys, key{[]shape{

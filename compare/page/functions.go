@@ -15,7 +15,7 @@ import (
 
 // functions are what the templates may call.
 var functions = template.FuncMap{
-	"exact": exact, "signed": signed, "about": about, "aboutSigned": aboutSigned, "roughSigned": roughSigned,
+	"exact": exact, "signed": signed, "about": about, "aboutSigned": aboutSigned, "roughSigned": roughSigned, "ranged": ranged,
 	"change": change, "share": share, "chance": chance, "millis": millis, "span": span, "moment": moment,
 	"decimal": decimal, "trimmed": trimmed, "short": short, "source": sourceOf,
 	"count":   func(n any) string { return count(reflect.ValueOf(n).Int()) },

@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -94,7 +95,30 @@ func bare(a money.Amount) string {
 	if a.Currency == "" {
 		return ""
 	}
-	return a.Number()
+	if a.Scale <= 0 || a.Scale > money.MaxScale || a.Amount == math.MinInt64 {
+		return a.Number()
+	}
+	// The same as Number, without big numbers: there are five of them in a row.
+	n, buf := a.Amount, [24]byte{}
+	negative := n < 0
+	if negative {
+		n = -n
+	}
+	i := len(buf)
+	for decimals := a.Scale; n > 0 || decimals >= 0; decimals-- {
+		if decimals == 0 {
+			i--
+			buf[i] = '.'
+		}
+		i--
+		buf[i] = byte('0' + n%10)
+		n /= 10
+	}
+	if negative {
+		i--
+		buf[i] = '-'
+	}
+	return string(buf[i:])
 }
 
 // harmless keeps a text from being computed by a spreadsheet: those begin a formula
@@ -105,6 +129,9 @@ func harmless(s string) string {
 		s = strings.ReplaceAll(s, "\x00", "")
 	}
 	if s == "" {
+		return s
+	}
+	if c := s[0]; c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
 		return s
 	}
 	begin, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, " \u00a0\u200b\ufeff"))

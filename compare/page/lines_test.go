@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 
@@ -183,4 +184,34 @@ func ExampleText() {
 	fmt.Print(strings.SplitAfter(b.String(), "\n")[1])
 	// Output:
 	// Verdict     NO DATA
+}
+
+// TestBare holds the short way of writing an amount against the long one.
+func TestBare(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := money.Amount{Amount: rapid.Int64().Draw(t, "amount"), Scale: rapid.IntRange(0, money.MaxScale).Draw(t, "scale"), Currency: "GBP"}
+		if got, want := bare(a), a.Number(); got != want {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	})
+	for _, n := range []int64{0, -1, 1, math.MinInt64, math.MaxInt64, -1_000, 999} {
+		for scale := range money.MaxScale + 1 {
+			a := money.Amount{Amount: n, Scale: scale, Currency: "GBP"}
+			if got, want := bare(a), a.Number(); got != want {
+				t.Errorf("%d at %d: %q, want %q", n, scale, got, want)
+			}
+		}
+	}
+}
+
+func TestTypeset(t *testing.T) {
+	for in, want := range map[string]string{
+		"it turns at -2.42 (-0.96)": "it turns at −2.42 (−0.96)", "-5 % of 12 GBP": "−5\u00a0% of 12\u00a0GBP", "2011-12-09": "2011-12-09",
+		"shadow replay -n": "shadow replay -n", "well-known": "well-known", "10 GBPX": "10 GBPX",
+	} {
+		got := in
+		if set(&got); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
 }

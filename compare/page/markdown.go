@@ -110,11 +110,7 @@ func (m *marker) headline(d doc) {
 	m.left(more(d.Cut.Currencies, d.R.Currencies))
 	m.table("Estimates, not sums", "A next period like it, 95 %:", "Revenue if demand answers:", "Margin if demand answers:")
 	for _, c := range d.Currencies {
-		next := "none yet"
-		if s := c.Projection.Sequence; s.Method != "" {
-			next = aboutSigned(s.Low) + " to " + aboutSigned(s.High)
-		}
-		m.row(escape(c.Currency), next, bandText(c, "revenue"), bandText(c, "margin"))
+		m.row(escape(c.Currency), ranged(c.Projection.Sequence), bandText(c, "revenue"), bandText(c, "margin"))
 	}
 	m.line("\n<details><summary>What this rests on</summary>\n")
 	for _, a := range first(d.Cut.Few, d.R.Assumptions).([]string) {

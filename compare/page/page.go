@@ -67,6 +67,7 @@ func newDoc(r *compare.Report, c cut) doc {
 		lean.Currencies[n+i] = compare.Money{Currency: m.Currency, Headline: m.Headline}
 	}
 	d := doc{R: tidy(&lean, c.Text), Cut: c}
+	typeset(d.R)
 	d.Currencies, d.More = d.R.Currencies[:n], d.R.Currencies[n:]
 	return d
 }

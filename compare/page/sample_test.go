@@ -163,8 +163,8 @@ func samplePounds() compare.Money {
 		Bounds: compare.Bounds{Missing: 529, Control: pounds(393_041), Cap: 10, Low: pounds(702_826), High: pounds(781_434),
 			By: []compare.MissingView{{Segment: "size=100 lines and more", Lines: 402, Share: 4.1}, {Segment: "country=Norway", Lines: 40, Share: 3.2}}},
 		Returns: compare.ReturnsView{
-			Linked:   compare.ReturnedView{Lines: 812, Pieces: 3_001, Control: pounds(-1_205_100), Low: pounds(-31_000), High: pounds(12_400)},
-			Unlinked: compare.ReturnedView{Lines: 97, Pieces: 412, Control: pounds(-240_020), Low: pounds(-9_100), High: pounds(4_800)},
+			Linked:   compare.ReturnedView{Lines: 812, Pieces: 3_001, Control: pounds(-1_205_100), Low: pounds(-31_000), High: pounds(12_400), Unbounded: pounds(-4_500)},
+			Unlinked: compare.ReturnedView{Lines: 97, Pieces: 412, Control: pounds(-240_020), Low: pounds(-9_100), High: pounds(4_800), Unbounded: pounds(0)},
 		},
 		Rejected: compare.RejectedView{Orders: 23, Lines: 61, Wanted: 2_200, Short: 940, Control: pounds(310_050)},
 		Demand: compare.DemandView{
@@ -179,6 +179,7 @@ func samplePounds() compare.Money {
 				interval("BCa bootstrap by customer", 391_000, 742_130, 1_120_000, "2,000 replicates"),
 				interval("t, by customer and product", 301_000, 742_130, 1_183_000, "two ways"),
 				interval("moving blocks of days", 340_000, 742_130, 1_101_000, "weekly seasonality"),
+				{Method: "by region", Estimate: pounds(742_130), Note: "too few regions for bounds"},
 			},
 			Sequence: interval("anytime-valid sequence", 118_000, 742_130, 1_366_000, "may be looked at as often as one likes"),
 			PerWeek:  &week, Winsorized: &compare.Winsorized{Percentile: 99.9, Low: pounds(-41_000), High: pounds(66_000), Total: pounds(701_400)},
@@ -216,7 +217,7 @@ func sampleEuros() compare.Money {
 	m.Bounds = compare.Bounds{Cap: 10, Control: euros(0), Low: euros(-12_110), High: euros(-12_110)}
 	m.Returns, m.Rejected = compare.ReturnsView{}, compare.RejectedView{}
 	for _, r := range []*compare.ReturnedView{&m.Returns.Linked, &m.Returns.Unlinked} {
-		r.Control, r.Low, r.High = euros(0), euros(0), euros(0)
+		r.Control, r.Low, r.High, r.Unbounded = euros(0), euros(0), euros(0), euros(0)
 	}
 	m.Rejected.Control = euros(0)
 	m.Demand = compare.DemandView{Curve: sampleCurve("EUR", -1.6317), BandLow: -2.62, BandHigh: -1.76,
@@ -249,7 +250,7 @@ func sampleProducts(currency string, sign int64) []compare.ProductView {
 }
 
 func sampleMoves(currency string) []compare.MoveBar {
-	edges := []float64{-100, -10, -5, -2, -1, 0, 0, 1, 2, 5, 10, 100}
+	edges := []float64{-100, -10, -5, -2, -1, 0, 0, 1, 2, 5, 10, 10}
 	lines := []int64{12, 3_100, 14_020, 9_001, 3_738, 27_419, 9_030, 11_090, 9_800, 1_086, 14}
 	var out []compare.MoveBar
 	for i, n := range lines {

@@ -79,7 +79,7 @@ func (t *texter) verdict(r *compare.Report) {
 	}
 	t.say("Candidate", name, 1)
 	t.say("Verdict", strings.ToUpper(string(r.Verdict.Rung)), 1)
-	t.say("", r.Verdict.Sentence, 4)
+	t.say("", r.Verdict.Sentence, 6)
 	if r.Verdict.DaysLeft > 0 {
 		t.say("", "About "+plural(r.Verdict.DaysLeft, "day", "days")+" more until there is enough.", 1)
 	}
@@ -102,11 +102,11 @@ func (t *texter) money(d doc) {
 		}
 		t.say(short(10, c.Currency), fmt.Sprintf("revenue %s (%s), %s; exact", signed(h.Diff), change(h.Percent), margin), 1)
 		estimate := "no estimate yet"
-		if s := c.Projection.Sequence; s.Method != "" {
-			estimate = "a next period " + between(s.Low, s.High)
+		if s := c.Projection.Sequence; s.Known() {
+			estimate = "next period " + between(s.Low, s.High)
 		}
 		if b := bandFor(c, "revenue"); b != nil {
-			estimate += "; if demand answers " + between(b.Low, b.High)
+			estimate += "; with demand " + between(b.Low, b.High)
 		}
 		t.say("", estimate, 1)
 	}

@@ -88,6 +88,14 @@ func roughly(a money.Amount) string {
 	return group(text)
 }
 
+// ranged is an interval in words; one of too few values has no bounds.
+func ranged(i compare.Interval) string {
+	if !i.Known() {
+		return "not yet known"
+	}
+	return aboutSigned(i.Low) + " to " + aboutSigned(i.High)
+}
+
 // value is an amount as a float, for places on a chart and for nothing else.
 func value(a money.Amount) float64 {
 	return float64(a.Amount) / math.Pow10(a.Scale)
