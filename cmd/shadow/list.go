@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"banyan/cmd/internal/cli"
@@ -109,5 +111,14 @@ func retire(ctx context.Context, store *control.Store, projection string) error 
 	if err := store.SetState(ctx, store.Pool(), projection, v.Number, control.Retired, "forgotten"); err != nil {
 		return err
 	}
-	return store.Drop(ctx, projection, v.Number)
+	if err := store.Drop(ctx, projection, v.Number); err != nil {
+		return err
+	}
+	// What readers have looked into is empty now, unless somebody has put something of
+	// their own there.
+	_, err = store.Pool().Exec(ctx, `DROP SCHEMA IF EXISTS `+pgx.Identifier{projection}.Sanitize())
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "2BP01" { // dependent_objects_still_exist
+		return nil
+	}
+	return err
 }
