@@ -61,12 +61,26 @@ func (o *order) fill(buffer int) {
 // gather takes what may be applied next, at most count events and about bytes,
 // of what was taken over. The batch is empty if nothing may move.
 func (o *order) gather(b *batch, count, bytes int) {
+	o.open(b)
+	o.take(b, count, bytes)
+	o.close(b)
+}
+
+// open begins a batch; take may be called for it more than once, until it is closed.
+func (o *order) open(b *batch) {
 	*b = batch{events: b.events[:0], steps: b.steps[:0], lanes: b.lanes[:0]}
+}
+
+func (o *order) take(b *batch, count, bytes int) {
 	if o.aligned {
 		o.merge(b, count, bytes)
 	} else {
 		o.rotate(b, count, bytes)
 	}
+}
+
+// close works out what the batch does to the partitions.
+func (o *order) close(b *batch) {
 	o.pass(b)
 	for _, l := range o.lanes {
 		if l.moved() {

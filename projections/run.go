@@ -285,18 +285,44 @@ func (r *run) gather() *batch {
 	}
 	lim := r.opts.Limits
 	count := lim.Events
-	r.order.fill(lim.Buffer)
-	if pause := lim.Age - r.opts.Now().Sub(r.last); pause > 0 && pause <= lim.Age && r.order.waiting() < count/4 && r.order.waiting() > 0 {
-		// A batch was committed a moment ago: what has just come waits for more.
-		sleep(r.ctx, pause)
-		r.order.fill(lim.Buffer)
-	}
 	if r.narrow > 0 {
 		count = min(count, r.narrow)
 	}
-	r.order.gather(&r.batch, count, lim.Bytes)
-	r.fires(&r.batch)
-	return &r.batch
+	b := &r.batch
+	r.order.open(b)
+	r.order.fill(lim.Buffer)
+	r.order.take(b, count, lim.Bytes)
+	if pause := lim.Age - r.opts.Now().Sub(r.last); pause > 0 && pause <= lim.Age {
+		r.linger(b, pause, count)
+	}
+	r.order.close(b)
+	r.fires(b)
+	return b
+}
+
+// linger lets a small batch grow for a while, since one was committed a moment ago: what
+// comes is taken at once, so that the readers go on reading.
+func (r *run) linger(b *batch, pause time.Duration, count int) {
+	lim := r.opts.Limits
+	over, woken := time.NewTimer(pause), false
+	defer func() {
+		over.Stop()
+		if woken {
+			r.poke() // it may have been for a mark
+		}
+	}()
+	for len(b.events) > 0 && len(b.events) < count/4 && b.bytes < lim.Bytes/4 {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-over.C:
+			return
+		case <-r.wake:
+			woken = true
+			r.order.fill(lim.Buffer)
+			r.order.take(b, count, lim.Bytes)
+		}
+	}
 }
 
 // fires gives a batch that has nothing else to do a step, where timers are due.
