@@ -69,7 +69,7 @@ func liveFrame(d LiveData, o Options) (frame, error) {
 	c.Rows = 20
 	page := newDoc(orNone(d.Report), c)
 	status := d.Status
-	page.Status, page.Wall = tidyStatus(&status, c.Text), o.Wall
+	page.Status, page.Wall, page.Blank = tidyStatus(&status, c.Text), o.Wall, d.Report == nil
 	sections, err := page.render()
 	if err != nil {
 		return frame{}, err
@@ -82,7 +82,8 @@ func orNone(r *compare.Report) *compare.Report {
 	if r != nil {
 		return r
 	}
-	return &compare.Report{Verdict: compare.Verdict{Rung: compare.NoData, Sentence: "Nothing was compared yet."}}
+	return &compare.Report{Candidate: compare.Candidate{Name: "the candidate"}, Verdict: compare.Verdict{Rung: compare.NoData, Sentence: "Nothing was compared yet.",
+		Why: []string{"The run has just begun, and has no report yet."}, Changes: []string{"The first orders that are compared."}}}
 }
 
 func tidyStatus(s *Status, most int) *Status {

@@ -158,6 +158,18 @@ func TestLiveServerWithoutASource(t *testing.T) {
 	}
 }
 
+func TestLiveServerBeforeTheFirstReport(t *testing.T) {
+	base := behind(t, NewLiveServer((&run{}).source, LiveOptions{Fault: func(err error) { t.Error(err) }}))
+	if resp, body := get(t, base); resp.StatusCode != http.StatusOK || !strings.Contains(body, "Nothing was compared yet.") || strings.Contains(body, "add up") {
+		t.Errorf("the page: %s", resp.Status)
+	}
+	for _, path := range []string{"report.html", "report.md", "report.json"} {
+		if resp, body := get(t, base+path); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "no report yet") {
+			t.Errorf("%s: %s %s", path, resp.Status, body)
+		}
+	}
+}
+
 // listener reads server-sent events.
 type listener struct {
 	t    *testing.T

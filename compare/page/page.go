@@ -57,6 +57,18 @@ type doc struct {
 	More       []compare.Money // of which only the headline is shown
 	Status     *Status         // of a live page
 	Wall       bool
+	Blank      bool // there is no report yet: a verdict is all there is to say
+}
+
+// shows reports whether a page has the section.
+func (d doc) shows(s section) bool {
+	switch {
+	case d.Blank:
+		return s.ID == "verdict"
+	case d.Wall && s.ID != "verdict" && s.ID != "money":
+		return false
+	}
+	return !s.Money || !d.R.Verdict.HideMoney && len(d.Currencies) > 0
 }
 
 func newDoc(r *compare.Report, c cut) doc {
@@ -116,7 +128,7 @@ func (d doc) render() ([]rendered, error) {
 		out = append(out, s)
 	}
 	for _, s := range sections {
-		if s.Money && (d.R.Verdict.HideMoney || len(d.Currencies) == 0) || d.Wall && s.ID != "verdict" && s.ID != "money" {
+		if !d.shows(s) {
 			continue
 		}
 		r, err := d.section(s)

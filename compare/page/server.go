@@ -3,12 +3,15 @@ package page
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
+
+	"banyan/compare"
 )
 
 // LiveOptions are the bounds of a LiveServer; zero values stand for the defaults.
@@ -107,13 +110,24 @@ func (s *LiveServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "events":
 		s.events(w, r)
 	case "report.html":
-		s.answer(w, "text/html; charset=utf-8", policy, func(b io.Writer, d LiveData) error { return HTML(b, orNone(d.Report), Options{}) })
+		s.answer(w, "text/html; charset=utf-8", policy, reported(func(b io.Writer, r *compare.Report) error { return HTML(b, r, Options{}) }))
 	case "report.md":
-		s.answer(w, "text/markdown; charset=utf-8", policy, func(b io.Writer, d LiveData) error { return Markdown(b, orNone(d.Report)) })
+		s.answer(w, "text/markdown; charset=utf-8", policy, reported(Markdown))
 	case "report.json":
-		s.answer(w, "application/json", policy, func(b io.Writer, d LiveData) error { return JSON(b, orNone(d.Report)) })
+		s.answer(w, "application/json", policy, reported(JSON))
 	default:
 		http.NotFound(w, r)
+	}
+}
+
+var errNoReport = errors.New("there is no report yet")
+
+func reported(write func(io.Writer, *compare.Report) error) func(io.Writer, LiveData) error {
+	return func(b io.Writer, d LiveData) error {
+		if d.Report == nil {
+			return errNoReport
+		}
+		return write(b, d.Report)
 	}
 }
 
@@ -125,6 +139,11 @@ func (s *LiveServer) answer(w http.ResponseWriter, contentType, policy string, w
 	data, err := s.ask()
 	if err == nil {
 		err = write(&b, data)
+	}
+	if err == errNoReport {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, errNoReport.Error(), http.StatusServiceUnavailable)
+		return
 	}
 	if err != nil {
 		s.options.Fault(fmt.Errorf("answer with the live report: %w", err))
