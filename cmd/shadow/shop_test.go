@@ -61,7 +61,14 @@ type shop struct {
 	products []*product
 	lines    []sold
 	orders   int // placed or recorded
+	told     []told
 	repeats  int // rounds in 100 that repeat something
+}
+
+// told is a price with the position at which it was told.
+type told struct {
+	product product
+	at      event.Position
 }
 
 func newShop(t *testing.T, broker *kafkatest.Broker) *shop {
@@ -101,9 +108,11 @@ func (s *shop) open() error {
 			p.tierQty, p.tier = 10, p.list-p.list/20
 		}
 		s.products = append(s.products, p)
-		if _, err := s.src.Snapshot(1, s.priceEvent(p), s.stockEvent(p)); err != nil {
+		events, err := s.src.Snapshot(1, s.priceEvent(p), s.stockEvent(p))
+		if err != nil {
 			return err
 		}
+		s.told = append(s.told, told{*p, events[0].Position})
 	}
 	o := s.placed(1 + s.rng.IntN(3))
 	e := s.orderEvent("OrderRecorded", o)
@@ -138,6 +147,23 @@ func (s *shop) trade(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.round(n); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// sell ends with an order behind which no price has been told.
+func (s *shop) sell() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for told := -1; told != len(s.told); {
+		told = len(s.told)
+		if err := s.place(1); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	s.src.Mark()
+	if err := s.publish(); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -269,13 +295,13 @@ func (s *shop) orderEvent(typ string, lines []sold) projectiontest.Event {
 	if lines[0].customer > 0 {
 		state["customer_id"] = lines[0].customer
 	}
-	told := []map[string]any{}
+	items := []map[string]any{}
 	for i := range lines {
 		if l := &lines[i]; l.own != compare.NoLines {
-			told = append(told, map[string]any{"line_no": l.line, "product_id": l.known.id, "quantity": l.quantity, "unit_price": amount(l.paid, l.known.currency)})
+			items = append(items, map[string]any{"line_no": l.line, "product_id": l.known.id, "quantity": l.quantity, "unit_price": amount(l.paid, l.known.currency)})
 		}
 	}
-	state["lines"] = told
+	state["lines"] = items
 	data := map[string]any{"occurredAt": s.src.Now.Add(-time.Second).UTC().Format(time.RFC3339), "state": state}
 	if typ == "OrderLineAdded" {
 		data["line"] = lines[len(lines)-1].line
@@ -285,12 +311,12 @@ func (s *shop) orderEvent(typ string, lines []sold) projectiontest.Event {
 
 // book tells a transaction whose first event is about lines, and writes those down.
 func (s *shop) book(lines []sold, own compare.Reason, tell func(int, ...projectiontest.Event) ([]event.Event, error), snapshot int, events ...projectiontest.Event) error {
-	told, err := tell(snapshot, events...)
+	done, err := tell(snapshot, events...)
 	if err != nil {
 		return err
 	}
 	for _, l := range lines {
-		l.event = told[0].ID.String()
+		l.event = done[0].ID.String()
 		l.own = cmp.Or(l.own, own)
 		s.lines = append(s.lines, l)
 	}
@@ -332,7 +358,10 @@ func (s *shop) move(p *product) {
 
 func (s *shop) reprice(p *product) error {
 	s.move(p)
-	_, err := s.src.Commit(s.priceEvent(p))
+	events, err := s.src.Commit(s.priceEvent(p))
+	if err == nil {
+		s.told = append(s.told, told{*p, events[0].Position})
+	}
 	return err
 }
 
@@ -342,6 +371,7 @@ func (s *shop) place(lines int) error {
 	o := s.placed(lines)
 	events := []projectiontest.Event{s.orderEvent("OrderPlaced", o)}
 	done := map[int]bool{}
+	var moved []*product
 	for _, l := range o {
 		if l.own == compare.NoLines || done[l.known.id] {
 			continue
@@ -352,10 +382,17 @@ func (s *shop) place(lines int) error {
 		events = append(events, s.stockEvent(p))
 		if s.rng.IntN(8) == 0 {
 			s.move(p)
+			moved = append(moved, p)
 			events = append(events, s.priceEvent(p))
 		}
 	}
-	return s.book(o, "", s.commit, 0, events...)
+	if err := s.book(o, "", s.commit, 0, events...); err != nil {
+		return err
+	}
+	for _, p := range moved {
+		s.told = append(s.told, told{*p, event.Position{Generation: s.src.Generation, LSN: s.src.LSN}})
+	}
+	return nil
 }
 
 // addLine tells of a line more of an order.
