@@ -260,15 +260,20 @@ func (r *reader) readRefusal(n *reading, e *projections.Event) error {
 		return err
 	}
 	n.at = timeOf(v[0], e.Time)
-	items, _ := v[1].([]any)
-	for _, it := range items {
+	items, ok := v[1].([]any)
+	if !ok && v[1] != nil {
+		return fmt.Errorf("%s is no list", r.m.Orders.Refusals)
+	}
+	for i, it := range items {
 		f, ok := expression.Item(it)
 		if !ok {
-			continue
+			return fmt.Errorf("%s, item %d, is no object", r.m.Orders.Refusals, i)
 		}
 		l := soldLine{product: textOf(f[0]), price: moneyOf(f[3])}
-		l.wanted, _ = f[1].(int64)
-		l.quantity, _ = f[2].(int64)
+		if l.wanted, ok = f[1].(int64); !ok {
+			return fmt.Errorf("%s, item %d: %s is no whole number", r.m.Orders.Refusals, i, r.m.Orders.Refusal.Wanted)
+		}
+		l.quantity, _ = f[2].(int64) // where nobody knows what was there, nothing was
 		n.lines = append(n.lines, l)
 	}
 	return nil
@@ -282,14 +287,19 @@ func (r *reader) readReturn(n *reading, e *projections.Event) error {
 		return err
 	}
 	n.linked = v[0] != nil
-	items, _ := v[1].([]any)
+	items, ok := v[1].([]any)
+	if !ok && v[1] != nil {
+		return fmt.Errorf("%s is no list", r.m.Returns.Lines)
+	}
 	for i, it := range items {
 		f, ok := expression.Item(it)
 		if !ok {
 			return fmt.Errorf("%s, item %d, is no object", r.m.Returns.Lines, i)
 		}
 		l := soldLine{product: textOf(f[0]), price: moneyOf(f[2])}
-		l.quantity, _ = f[1].(int64)
+		if l.quantity, ok = f[1].(int64); !ok {
+			return fmt.Errorf("%s, item %d: %s is no whole number", r.m.Returns.Lines, i, r.m.Returns.Line.Quantity)
+		}
 		n.lines = append(n.lines, l)
 	}
 	return nil
