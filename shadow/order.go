@@ -29,7 +29,7 @@ func AsOf(p event.Position) string {
 }
 
 // noCurrency is ISO 4217's code for it: the book of lines that have none.
-const noCurrency = "X" + "XX"
+const noCurrency = "XXX"
 
 // begin makes a comparison of an order that an event tells of, with what is known at
 // this moment. The memory of c is used again. A line that was added and cannot be read
