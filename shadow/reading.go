@@ -331,16 +331,22 @@ func (r *reader) readPrice(n *reading, e *projections.Event) error {
 	return nil
 }
 
+// timeOf gives a time, or the other one where there is none; the year 1 is how many
+// programs write that they have none.
 func timeOf(v any, other time.Time) time.Time {
+	at := other
 	switch t := v.(type) {
 	case time.Time:
-		return t.UTC()
+		at = t
 	case string:
-		if at, err := expression.ParseTime(t); err == nil {
-			return at.UTC()
+		if told, err := expression.ParseTime(t); err == nil {
+			at = told
 		}
 	}
-	return other.UTC()
+	if at.IsZero() {
+		at = other
+	}
+	return at.UTC()
 }
 
 func textOf(v any) string {
