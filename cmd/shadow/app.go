@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,11 +27,9 @@ type app struct {
 }
 
 type globalFlags struct {
-	name       string
-	db         string
-	brokers    []string
-	ca         string
-	cert, pkey string
+	name  string
+	db    string
+	kafka cli.Kafka
 }
 
 // Main runs shadow with args and returns its exit code.
@@ -69,10 +66,8 @@ fails, answers differ); 2 the input is wrong (flag, file); 3 the surroundings fa
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.name, "name", "", "the `name` of this shadow among others; empty: that of the candidate")
 	f.StringVar(&a.flags.db, "db", "", "the database of the shadow's state, postgres://...; empty: embedded")
-	a.BrokersFlag(root, &a.flags.brokers)
-	f.StringVar(&a.flags.ca, "kafka-ca", "", "PEM `file` of the authorities that sign the brokers' certificates; with it connections use TLS")
-	f.StringVar(&a.flags.cert, "kafka-cert", "", "PEM `file` of this client's certificate")
-	f.StringVar(&a.flags.pkey, "kafka-key", "", "PEM `file` of its key")
+	a.flags.kafka = cli.Kafka{ClientID: "banyan-shadow", FetchBytes: fetchBytes}
+	a.KafkaFlags(root, &a.flags.kafka)
 	a.DataDirFlag(root, "the `directory` of the embedded servers")
 	root.AddCommand(a.runCommand(), a.reportCommand(), a.replayCommand(), a.aaCommand(), a.parityCommand(), a.listCommand(),
 		a.forgetCommand(), a.EmbeddedCommand("the shadows"))
@@ -90,12 +85,6 @@ func refused(err error) bool {
 		}
 	}
 	return errors.Is(err, event.ErrForeign) || errors.Is(err, shadow.ErrNoShadow)
-}
-
-// owner names this process to people.
-func owner() string {
-	host, _ := os.Hostname()
-	return fmt.Sprintf("%s, process %d", host, os.Getpid())
 }
 
 // database is the one of all shadows in the embedded Postgres.
@@ -116,7 +105,7 @@ func (a *app) open(ctx context.Context) (*control.Store, error) {
 		return nil, cli.BadInput("--db: %w", err)
 	}
 	cfg.MaxConns = max(cfg.MaxConns, 16) // leases, watches and batches have connections of their own
-	control.Configure(cfg, control.Settings{Application: "shadow on " + owner()})
+	control.Configure(cfg, control.Settings{Application: "shadow on " + cli.Owner()})
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the shadow's database: %w", err)
@@ -143,19 +132,9 @@ func migrated(ctx context.Context, pool *pgxpool.Pool) (*control.Store, error) {
 // brokers of a shop are not made to send more than is taken in.
 const fetchBytes = 512 << 10
 
-func (a *app) kafka(ctx context.Context) (cli.Kafka, error) {
-	k := cli.Kafka{Brokers: a.flags.brokers, CA: a.flags.ca, Cert: a.flags.cert, Key: a.flags.pkey, ClientID: "banyan-shadow", FetchBytes: fetchBytes}
-	if len(k.Brokers) > 0 {
-		return k, nil
-	}
-	var err error
-	_, k.Brokers, err = a.Servers(ctx, "", true)
-	return k, err
-}
-
 // dial connects to Kafka. The caller closes the cluster.
 func (a *app) dial(ctx context.Context) (*bus.Cluster, error) {
-	k, err := a.kafka(ctx)
+	k, err := a.Reach(ctx, a.flags.kafka)
 	if err != nil {
 		return nil, err
 	}

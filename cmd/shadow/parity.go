@@ -127,8 +127,8 @@ func (f *parityFlags) config() (parity.Config, error) {
 	}
 	for _, h := range f.send {
 		name, value, ok := strings.Cut(h, ":")
-		if !ok {
-			return c, fmt.Errorf("--send %q: want a header such as Accept: application/json", cli.Redact(h))
+		if word, _, more := strings.Cut(strings.TrimSpace(name), " "); !ok || more || word == "" {
+			return c, fmt.Errorf("--send %q and what follows: want a header such as Accept: application/json", word) // which may be secret
 		}
 		if c.Send == nil {
 			c.Send = http.Header{}

@@ -347,14 +347,14 @@ func (r *running) services(program *shadow.Comparator, orders *declared.Program)
 	who := r.who.who
 	who.Sample = r.pace.sample
 	r.shadow = &service.Service{
-		Store: r.store, Log: r.cluster, Projection: program.Spec().Name, Owner: owner(), Logger: r.Log, Stop: true, Limits: limits,
+		Store: r.store, Log: r.cluster, Projection: program.Spec().Name, Owner: cli.Owner(), Logger: r.Log, Stop: true, Limits: limits,
 		UntilCaughtUp: r.flags.untilCaughtUp, Join: r.join,
 		Program: func(v control.Version) (projections.Program, error) {
 			return shadow.NewComparator(r.opts, who, r.store.Pool(), v.Schema)
 		},
 	}
 	r.orders = &service.Service{
-		Store: r.store, Log: r.cluster, Projection: orders.Spec().Name, Owner: owner(), Logger: r.Log,
+		Store: r.store, Log: r.cluster, Projection: orders.Spec().Name, Owner: cli.Owner(), Logger: r.Log,
 		UntilCaughtUp: r.flags.untilCaughtUp, Join: r.join, Limits: projections.Limits{Buffer: 16 << 20},
 		Program: func(control.Version) (projections.Program, error) { return orders, nil },
 	}

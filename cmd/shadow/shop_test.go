@@ -271,7 +271,7 @@ func (s *shop) line(has []sold, order int, number int64, customer int) sold {
 	l := sold{order: order, line: number, customer: customer, known: *p, quantity: 1 + s.rng.Int64N(15)}
 	l.paid = l.known.base(l.quantity)
 	if s.rng.IntN(10) == 0 {
-		l.paid -= l.paid / 50
+		l.paid -= l.paid / 200
 	}
 	if s.rng.IntN(25) == 0 { // a gift
 		l.paid, l.own = 0, compare.Free
@@ -522,4 +522,21 @@ func (s *shop) some(n int) []sold {
 	all := slices.DeleteFunc(slices.Clone(s.lines), func(l sold) bool { return l.own != "" })
 	s.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	return all[:min(n, len(all))]
+}
+
+// placeAt tells of an order with a business time of its own.
+func (s *shop) placeAt(at string) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.placed(2)
+	e := s.orderEvent("OrderPlaced", o)
+	e.Data.(map[string]any)["occurredAt"] = at
+	if err := s.book(o, "", s.commit, 0, e); err != nil {
+		s.t.Fatal(err)
+	}
+	s.src.Mark()
+	if err := s.publish(); err != nil {
+		s.t.Fatal(err)
+	}
 }
