@@ -52,15 +52,13 @@ It prints a line on stdout for each stage it reaches; with --output json as
 	}
 	cli.Profiled(cmd)
 	a.rulesFlag(cmd)
-	a.BrokersFlag(cmd, &a.kafka.Brokers)
+	a.kafka.ClientID = "banyan-pricing"
+	a.KafkaFlags(cmd, &a.kafka)
 	fl := cmd.Flags()
 	fl.StringVar(&f.source, "source", "shop", "the `name` of the source whose topics are read")
 	fl.StringVar(&f.topic, "topic", "shadow.prices.demand", "the topic to propose in; it begins with shadow.")
 	fl.DurationVar(&f.every, "every", 200*time.Millisecond, "how long a round lasts at least: proposals come this late, and progress this often")
 	fl.BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when all is proposed that the source had told at the start")
-	fl.StringVar(&a.kafka.CA, "kafka-ca", "", "PEM `file` of the authorities that sign the brokers' certificates; with it connections use TLS")
-	fl.StringVar(&a.kafka.Cert, "kafka-cert", "", "PEM `file` of this client's certificate")
-	fl.StringVar(&a.kafka.Key, "kafka-key", "", "PEM `file` of its key")
 	return cmd
 }
 
@@ -90,13 +88,11 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 	if err != nil {
 		return err
 	}
-	if len(a.kafka.Brokers) == 0 {
-		if _, a.kafka.Brokers, err = a.Servers(ctx, "", true); err != nil {
-			return err
-		}
+	k, err := a.Reach(ctx, a.kafka)
+	if err != nil {
+		return err
 	}
-	a.kafka.ClientID = "banyan-pricing"
-	cluster, err := a.kafka.DialPatiently(ctx, a.Log)
+	cluster, err := k.DialPatiently(ctx, a.Log)
 	if err != nil {
 		return err
 	}

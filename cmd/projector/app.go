@@ -25,11 +25,9 @@ type app struct {
 }
 
 type globalFlags struct {
-	files      []string
-	db, role   string
-	brokers    []string
-	ca         string
-	cert, pkey string
+	files    []string
+	db, role string
+	kafka    cli.Kafka
 }
 
 // Main runs projector with args and returns its exit code.
@@ -66,10 +64,8 @@ Exit codes: 0 done and good; 1 the answer is no (behind, differs, parked);
 	f.StringArrayVarP(&a.flags.files, "file", "f", nil, "a projection's `file`, or a folder of them; may be given again")
 	f.StringVar(&a.flags.db, "db", "", "the database of the service, postgres://...; empty: embedded, one for each projection")
 	f.StringVar(&a.flags.role, "role", "", "the `role` to take on in it, <projection>_owner by rights; empty: the login's own")
-	a.BrokersFlag(root, &a.flags.brokers)
-	f.StringVar(&a.flags.ca, "kafka-ca", "", "PEM `file` of the authorities that sign the brokers' certificates; with it connections use TLS")
-	f.StringVar(&a.flags.cert, "kafka-cert", "", "PEM `file` of this client's certificate")
-	f.StringVar(&a.flags.pkey, "kafka-key", "", "PEM `file` of its key")
+	a.flags.kafka.ClientID = "banyan-projector"
+	a.KafkaFlags(root, &a.flags.kafka)
 	a.DataDirFlag(root, "the `directory` of the embedded servers and of what a rebuild spills")
 	root.AddCommand(a.initCommand(), a.checkCommand(), a.runCommand(), a.statusCommand(), a.lagCommand(), a.waitCommand(),
 		a.rebuildCommand(), a.diffCommand(), a.swapCommand(), a.rollbackCommand(), a.retireCommand(), a.verifyCommand(),

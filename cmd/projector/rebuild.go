@@ -251,13 +251,8 @@ type swapFlags struct {
 }
 
 func (a *app) swapConfig(p *opened, cluster *bus.Cluster, f swapFlags) rebuild.SwapConfig {
-	return rebuild.SwapConfig{DB: p.pool, Log: cluster, Projection: p.name, To: f.to, Force: f.force, Hold: f.hold, MaxBehind: f.behind, Owner: owner(), Logger: a.Log,
+	return rebuild.SwapConfig{DB: p.pool, Log: cluster, Projection: p.name, To: f.to, Force: f.force, Hold: f.hold, MaxBehind: f.behind, Owner: cli.Owner(), Logger: a.Log,
 		Program: func(v control.Version) (projections.Program, error) { return compileStored(v) }}
-}
-
-func owner() string {
-	host, _ := os.Hostname()
-	return fmt.Sprintf("%s, process %d", host, os.Getpid())
 }
 
 func (a *app) swapCommand() *cobra.Command {

@@ -151,7 +151,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 	if err := errors.Join(err, wrong); err != nil {
 		return cli.BadInput("%w", err)
 	}
-	k, err := a.kafka(ctx)
+	k, err := a.Reach(ctx, a.flags.kafka)
 	if err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ func (r *running) host(ctx context.Context, h *hosted) error {
 	}
 	o.active = v
 	h.service = &service.Service{
-		Store: o.store, Log: r.cluster, Projection: spec.Name, Owner: owner(), Logger: r.Log,
+		Store: o.store, Log: r.cluster, Projection: spec.Name, Owner: cli.Owner(), Logger: r.Log,
 		Program: func(v control.Version) (projections.Program, error) { return programOf(v, p) },
 		Assign:  r.assign, Limits: projections.Limits{Events: r.flags.batch}, Stop: r.flags.stopAtPoison, UntilCaughtUp: r.flags.untilCaughtUp,
 	}

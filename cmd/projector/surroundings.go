@@ -173,7 +173,7 @@ func (a *app) connect(ctx context.Context, url, name, role string) (*pgxpool.Poo
 		return nil, cli.BadInput("--db: %w", err)
 	}
 	cfg.MaxConns = max(cfg.MaxConns, 24) // leases, watches, requests and batches have connections of their own
-	control.Configure(cfg, control.Settings{Application: "projector " + name + " on " + owner(), Role: role})
+	control.Configure(cfg, control.Settings{Application: "projector " + name + " on " + cli.Owner(), Role: role})
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database of %s: %w", name, err)
@@ -247,19 +247,9 @@ func (a *app) with(ctx context.Context, name string, do func(context.Context, *o
 	return do(ctx, o)
 }
 
-func (a *app) kafka(ctx context.Context) (cli.Kafka, error) {
-	k := cli.Kafka{Brokers: a.flags.brokers, CA: a.flags.ca, Cert: a.flags.cert, Key: a.flags.pkey, ClientID: "banyan-projector"}
-	if len(k.Brokers) > 0 {
-		return k, nil
-	}
-	var err error
-	_, k.Brokers, err = a.Servers(ctx, "", true)
-	return k, err
-}
-
 // dial connects to Kafka. The caller closes the cluster.
 func (a *app) dial(ctx context.Context) (*bus.Cluster, error) {
-	k, err := a.kafka(ctx)
+	k, err := a.Reach(ctx, a.flags.kafka)
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"banyan/bus"
 )
@@ -18,6 +22,32 @@ type Kafka struct {
 	// FetchBytes bounds what is fetched of one partition at a time; bus.Config says
 	// how.
 	FetchBytes int
+}
+
+// KafkaFlags gives c, and every command below it, the flags that say how to reach
+// Kafka: --brokers, --kafka-ca, --kafka-cert and --kafka-key.
+func (a *App) KafkaFlags(c *cobra.Command, k *Kafka) {
+	a.BrokersFlag(c, &k.Brokers)
+	f := c.PersistentFlags()
+	f.StringVar(&k.CA, "kafka-ca", "", "PEM `file` of the authorities that sign the brokers' certificates; with it connections use TLS")
+	f.StringVar(&k.Cert, "kafka-cert", "", "PEM `file` of this client's certificate")
+	f.StringVar(&k.Key, "kafka-key", "", "PEM `file` of its key")
+}
+
+// Reach is k where it names brokers, else the same with the embedded broker in DataDir.
+func (a *App) Reach(ctx context.Context, k Kafka) (Kafka, error) {
+	if len(k.Brokers) > 0 {
+		return k, nil
+	}
+	var err error
+	_, k.Brokers, err = a.Servers(ctx, "", true)
+	return k, err
+}
+
+// Owner names this process to people: its host and number.
+func Owner() string {
+	host, _ := os.Hostname()
+	return fmt.Sprintf("%s, process %d", host, os.Getpid())
 }
 
 // Dial connects. The caller closes the cluster.
