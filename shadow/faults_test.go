@@ -150,7 +150,15 @@ func TestTwoOwnersFenceEachOther(t *testing.T) {
 		shop.trade(40)
 		next := h.runner(owners[round%2], v, few)
 		stopNext, doneNext := h.start(next, h.parts(owners[0]))
-		<-done
+		h.eventually("the owner of before has heard of it", func() bool {
+			select {
+			case <-done:
+				return true
+			default:
+				shop.trade(1) // it hears of it when it has something to write
+				return false
+			}
+		})
 		if err := stop(); !errors.Is(err, control.ErrFenced) {
 			t.Fatalf("the owner of before ended with %v", err)
 		}
@@ -229,7 +237,7 @@ func TestABatchThatIsNarrowed(t *testing.T) {
 func TestSinceAndSample(t *testing.T) {
 	shop := newShop(t, seedOf(t))
 	shop.trade(100)
-	since := control.Mark{Generation: shop.src.Generation, LSN: shop.src.LSN}
+	since := control.Mark{Generation: shop.src.Generation, LSN: shop.src.LSN + 0x30}
 	before := len(shop.books.orders)
 	shop.trade(200)
 	o := named("since")
