@@ -145,25 +145,28 @@ func TestTwoOwnersFenceEachOther(t *testing.T) {
 	owners := []*Comparator{program(), program()}
 	few := func(o *projections.Options) { o.Limits.Events = 1 + rng.IntN(20) }
 	shop.trade(30)
-	stop, done := h.start(h.runner(owners[0], v, few), h.parts(owners[0]))
-	for round := 1; round < 12; round++ {
+	first := h.runner(owners[0], v, few)
+	stop, done := h.start(first, h.parts(owners[0]))
+	h.eventually("the first owner is at work", func() bool { return first.Stats().Events > 0 })
+	for round := 1; round < 8; round++ {
 		shop.trade(40)
 		next := h.runner(owners[round%2], v, few)
 		stopNext, doneNext := h.start(next, h.parts(owners[0]))
-		h.eventually("the owner of before has heard of it", func() bool {
+		some := 1 + rng.Int64N(30)
+		h.eventually("another owner is at work, and the one of before has heard of it", func() bool {
 			select {
 			case <-done:
-				return true
+				if next.Stats().Events >= some {
+					return true
+				}
 			default:
-				shop.trade(1) // it hears of it when it has something to write
-				return false
 			}
+			shop.trade(1) // an owner hears of it when it has something to write
+			return false
 		})
 		if err := stop(); !errors.Is(err, control.ErrFenced) {
 			t.Fatalf("the owner of before ended with %v", err)
 		}
-		some := rng.Int64N(30)
-		h.eventually("some batches are committed", func() bool { return next.Stats().Events >= some })
 		stop, done = stopNext, doneNext
 	}
 	stop()
