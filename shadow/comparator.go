@@ -40,7 +40,7 @@ type Comparator struct {
 	who    Candidates
 	reader *reader
 
-	mu   sync.Mutex // of what Looks sees, while Ask writes
+	mu   sync.Mutex // a batch is one thing at a time
 	core *core
 	// number is the batch that memory has, -1 where it is not to be believed. stamp is
 	// of this one way to that batch: somebody else may have got to the same number by
@@ -50,6 +50,7 @@ type Comparator struct {
 	before  string // the stamp of the batch that this one rests on
 	staged  string // names the batch that Ask has worked through
 	journal []entryRow
+	rows    rowsOf // of the last batch, for its memory
 	last    lastEvent
 	lowest  int64 // the smallest sample so far, of 10,000
 	builds  []string
@@ -186,13 +187,4 @@ func (c *Comparator) ApplyBatch(ctx context.Context, tx pgx.Tx, events []*projec
 func (c *Comparator) entry(p *comparison, _ *quote.Answer) error {
 	c.journal = append(c.journal, entryRow{p.order.Partition, p.order.Offset, appendEntry(nil, p)})
 	return nil
-}
-
-// Look calls f with the ledger as it is between two batches; f must not keep it.
-func (c *Comparator) Look(f func(l *compare.Ledger)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.core != nil {
-		f(c.core.ledger)
-	}
 }

@@ -206,22 +206,6 @@ func into[K comparable, V any](m map[K]*V, key K, data []byte) error {
 	return nil
 }
 
-// rowsOf gathers rows that are to be written.
-type rowsOf struct {
-	kinds []string
-	keys  [][]byte
-	data  [][]byte
-	err   error
-}
-
-func (r *rowsOf) put(kind, key string, v any) {
-	data, err := json.Marshal(v)
-	if err != nil && r.err == nil {
-		r.err = fmt.Errorf("write row %s %q: %w", kind, key, err)
-	}
-	r.kinds, r.keys, r.data = append(r.kinds, kind), append(r.keys, []byte(key)), append(r.data, data)
-}
-
 // save writes what has changed. The first statement is for the case that the fence
 // did not see: two that have the same partitions and other states.
 func (c *Comparator) save(ctx context.Context, tx pgx.Tx) error {
@@ -235,33 +219,20 @@ func (c *Comparator) save(ctx context.Context, tx pgx.Tx) error {
 	if tag, err := tx.Exec(ctx, sql, args...); err != nil || tag.RowsAffected() != 1 {
 		return errors.Join(fmt.Errorf("the state is not at batch %d, on which batch %d rests", c.number-1, c.number), err)
 	}
-	rows := &rowsOf{}
+	rows := &c.rows
+	rows.reset()
 	rows.put(rowLedger, "", c.row())
 	for _, currency := range s.ledger.Currencies() {
 		b := s.ledger.Books[currency]
 		rows.put(rowBook+"/"+currency, "", b)
-		ch := b.TakeChanges()
-		for _, k := range ch.Clusters {
-			rows.put(rowCluster+"/"+currency, k, b.Clusters[k])
-		}
-		for _, k := range ch.Products {
-			rows.put(rowProduct+"/"+currency, k, b.Products[k])
-		}
-		for _, k := range ch.Moves {
-			rows.put(rowMove+"/"+currency, strconv.FormatInt(k, 10), b.Moves[k])
-		}
-		for _, k := range ch.Days {
-			rows.put(rowDay+"/"+currency, strconv.Itoa(int(k)), b.Days[k])
-		}
+		rows.changes(b, currency)
 	}
-	for _, p := range s.world.changed {
-		p.dirty = false
-		rows.put(rowKnown, p.key, p)
+	for _, p := range s.world.takeChanged() {
+		rows.begin(rowKnown, p.key)
+		rows.end(appendProductRow(rows.text, p))
 	}
-	clear(s.world.changed)
-	s.world.changed = s.world.changed[:0]
-	if rows.err != nil {
-		return rows.err
+	if err := rows.done(); err != nil {
+		return err
 	}
 	if _, err := tx.Exec(ctx, `INSERT INTO `+tableState+` (kind, key, data) SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[])
 		ON CONFLICT (kind, key) DO UPDATE SET data = excluded.data`, rows.kinds, rows.keys, rows.data); err != nil {

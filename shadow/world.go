@@ -73,13 +73,16 @@ type days struct {
 // MarshalJSON writes the days that have pieces, as pairs: all of them, the old ones
 // too, since an order that is told late may ask for them. What was read again has to be
 // what was written, or a restart would show.
-func (d days) MarshalJSON() ([]byte, error) {
-	b := append(make([]byte, 0, 64), '[')
+func (d days) MarshalJSON() ([]byte, error) { return d.append(make([]byte, 0, 64)), nil }
+
+func (d *days) append(b []byte) []byte {
+	b = append(b, '[')
+	first := len(b)
 	for i, n := range d.Pieces {
 		if n == 0 {
 			continue
 		}
-		if len(b) > 1 {
+		if len(b) > first {
 			b = append(b, ',')
 		}
 		b = append(b, '[')
@@ -88,7 +91,7 @@ func (d days) MarshalJSON() ([]byte, error) {
 		b = strconv.AppendInt(b, n, 10)
 		b = append(b, ']')
 	}
-	return append(b, ']'), nil
+	return append(b, ']')
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -244,6 +247,17 @@ func (w *World) apply(c *change) {
 		p.dirty = true
 		w.changed = append(w.changed, p)
 	}
+}
+
+// takeChanged gives the products that have changed since it was last called, each once.
+// The list is good until the next change.
+func (w *World) takeChanged() []*product {
+	all := w.changed
+	for _, p := range all {
+		p.dirty = false
+	}
+	w.changed = w.changed[:0]
+	return all
 }
 
 // know makes known of what was told.
