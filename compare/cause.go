@@ -12,9 +12,14 @@ const (
 	Rounding Cause = "rounding"
 	// TaxOrder: one price is the other with a configured tax on it or taken off.
 	TaxOrder Cause = "tax"
-	// MissingDiscount: the customer paid the price of the quantity tier, the
-	// candidate charges the list price.
+	// MissingDiscount: the customer paid less than the list price, as for many pieces,
+	// and the candidate charges the list price.
 	MissingDiscount Cause = "missing-discount"
+	// MissingSurcharge: the customer paid more than the list price, as guests do in
+	// some shops, and the candidate charges the list price. Without it what the
+	// candidate does not know would be told apart where it adds to the difference, and
+	// taken for policy where it subtracts.
+	MissingSurcharge Cause = "missing-surcharge"
 	// StalePrice: it is an older list price.
 	StalePrice Cause = "stale-price"
 	// StaleStock: the candidate says that it saw another stock than there was.
@@ -49,6 +54,8 @@ func (c *Clues) Cause(n *Line) Cause {
 		return TaxOrder
 	case n.Candidate == c.List && n.Control < c.List:
 		return MissingDiscount
+	case n.Candidate == c.List && n.Control > c.List:
+		return MissingSurcharge
 	case c.Previous != 0 && n.Candidate == c.Previous && c.Previous != c.List:
 		return StalePrice
 	case c.SawStock != nil && (c.Stock == nil || *c.SawStock != *c.Stock):
