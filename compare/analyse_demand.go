@@ -125,7 +125,7 @@ func (c *finding) curve(moves []stats.Move) []CurvePoint {
 		p := CurvePoint{Elasticity: e, Revenue: b.about(revenue), Margin: b.about(margin),
 			RevenueLinear: b.about(of(stats.Linear, stats.Revenue)), MarginLinear: b.about(of(stats.Linear, stats.Margin))}
 		if cap, ok := b.capAt(thousandths); ok {
-			revenueCapped, marginCapped := b.about(revenue-float64(cap.Revenue)), b.about(margin-float64(cap.Margin))
+			revenueCapped, marginCapped := b.about(revenue-float64(cap.Revenue)), b.about(margin-cap.margin())
 			p.RevenueCapped, p.MarginCapped = &revenueCapped, &marginCapped
 		}
 		curve = append(curve, p)
@@ -158,7 +158,7 @@ func (c *finding) turnedByStock(moves []stats.Move) float64 {
 		if !ok || !demandBand.Contains(e) {
 			continue
 		}
-		if m := stats.ConstantElasticity.Difference(stats.Margin, moves, e); m > 0 && m-float64(cap.Margin) <= 0 {
+		if m := stats.ConstantElasticity.Difference(stats.Margin, moves, e); m > 0 && m-cap.margin() <= 0 {
 			return e
 		}
 	}

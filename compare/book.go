@@ -265,6 +265,8 @@ func (b *Book) compared(o *Order, n *Line) {
 		}
 		if n.Paid < cost {
 			b.ControlBelow.add(n.Paid, diff)
+		} else if n.Quoted < cost {
+			b.NewBelow.add(n.Paid, diff)
 		}
 	}
 	b.countCaps(n, diff)
@@ -518,7 +520,8 @@ func (b *Book) countCaps(n *Line, diff Units) {
 		c.Lines++
 		c.Revenue = capped(c.Revenue, nearest(beyond*each))
 		if n.CostKnown {
-			c.Margin = capped(c.Margin, nearest(beyond*(each-float64(n.Cost))))
+			margin := nearest(beyond * (each - float64(n.Cost)))
+			c.Margin, c.Loss = capped(c.Margin, max(margin, 0)), capped(c.Loss, max(-margin, 0))
 		}
 	}
 }

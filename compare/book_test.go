@@ -18,7 +18,7 @@ import (
 var allReasons = []Reason{Recorded, BeforeStart, Sampled, Timeout, Failed, Refused, Redirect, Oversize, Unparsable, NoAnswer, DuplicateAnswer, Declined,
 	Open, SawFuture, Unproven, WrongCurrency, BadPrice, TooFine, TooLarge, Free, NoPrice, NotSold}
 
-var allCauses = []Cause{Same, Rounding, TaxOrder, MissingDiscount, StalePrice, StaleStock, Policy}
+var allCauses = []Cause{Same, Rounding, TaxOrder, MissingDiscount, MissingSurcharge, StalePrice, StaleStock, Policy}
 
 // modest are amounts of a shop, wild ones are anything that an int64 holds.
 var (
@@ -742,7 +742,7 @@ func TestCapsCountWhatStockWouldNotAllow(t *testing.T) {
 			Cost: maxVolume / 8, CostKnown: true, Stock: 1, StockKnown: true, Cause: Policy}}})
 	}
 	for i, c := range l.Book("JPY").Caps {
-		if c.Lines != 3 || c.Revenue <= 0 || c.Margin >= 0 {
+		if c.Lines != 3 || c.Revenue <= 0 || c.margin() >= 0 {
 			t.Errorf("at %d thousandths: %+v", CapGrid[i], c)
 		}
 	}

@@ -106,13 +106,14 @@ func (a *analysis) risen() Guardrail {
 }
 
 func (a *analysis) belowCost() Guardrail {
-	var below, control int64
+	var below, control, fresh int64
 	for _, c := range a.findings {
 		below += c.book.Below.Lines
 		control += c.book.ControlBelow.Lines
+		fresh += c.book.NewBelow.Lines
 	}
 	return Guardrail{Name: "lines below cost, beyond those sold so already", Limit: "at most " + plainNumber(a.settings.MaxBelowCost),
-		Value: strconv.FormatInt(below-control, 10), OK: float64(below-control) <= a.settings.MaxBelowCost,
+		Value: strconv.FormatInt(fresh, 10), OK: float64(fresh) <= a.settings.MaxBelowCost,
 		Detail: fmt.Sprintf("%d lines with the candidate, %d as they were paid", below, control)}
 }
 

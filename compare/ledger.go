@@ -127,10 +127,12 @@ type Book struct {
 	Fall Change `json:"fall"`
 	// Causes say why prices differ.
 	Causes map[Cause]Change `json:"causes"`
-	// Below counts lines whose candidate price lies below a known cost, and those of
-	// which the price that was paid does.
+	// Below counts lines whose candidate price lies below a known cost, ControlBelow
+	// those of which the price that was paid does, and NewBelow those that only the
+	// candidate sells so.
 	Below        Change `json:"below"`
 	ControlBelow Change `json:"controlBelow"`
+	NewBelow     Change `json:"newBelow"`
 	// Pairs is the sum of the squares of the differences of an order in one product.
 	Pairs Square `json:"pairs"`
 	// Caps is what stock would have allowed, by the elasticity of CapGrid.
@@ -277,9 +279,15 @@ var CapGrid = []int64{-500, -1000, -1760, -2620, -4000}
 type Cap struct {
 	Lines   int64 `json:"lines"`
 	Revenue Units `json:"revenue"`
-	// Known and Margin are of the lines whose cost is known.
+	// Margin and Loss are of the lines whose cost is known: what those beyond their
+	// cost would have earned, and what the others would have lost. Each only grows, so
+	// that the order of lines makes no difference where it is as large as can be.
 	Margin Units `json:"margin"`
+	Loss   Units `json:"loss,omitempty"`
 }
+
+// margin is what is to be subtracted from a margin.
+func (c Cap) margin() float64 { return float64(c.Margin) - float64(c.Loss) }
 
 // Returns are goods that came back. Their sums are negative, as on a credit note.
 type Returns struct {
