@@ -32,6 +32,7 @@ func (a *analysis) assumptions() []string {
 			percentText(a.settings.MissingCap))},
 		{arithmetic, "Part of the difference is arithmetic and no policy: rounding, tax, discounts left out, prices or stock out of date."},
 		{a.sampled(), "Only a sample of the customers was compared. The headline is exact for them, and for nobody else."},
+		{a.sampled() && a.facts.SampleVaried, "The sample was smaller while the shadow was behind: of some customers only a part of the orders was compared."},
 		{len(a.findings) > 1, "Currencies stand beside each other and are never converted."},
 	} {
 		if s.applies {

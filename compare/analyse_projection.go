@@ -153,10 +153,11 @@ func (a *analysis) intervals(c *finding, v *ProjectionView) error {
 }
 
 // kept is the share of customers in the sample. ok is false where there is no sample,
-// and where it is not known how large it is.
+// and where it is not known how large it is or was not the same all the time: to divide
+// by the smallest share what was compared under a larger one would invent money.
 func (a *analysis) kept() (share float64, ok bool) {
 	o := a.facts.Operations
-	if !a.sampled() || o == nil || o.Sampled <= 0 || o.Sampled >= 100 {
+	if !a.sampled() || a.facts.SampleVaried || o == nil || o.Sampled <= 0 || o.Sampled >= 100 {
 		return 1, false
 	}
 	return o.Sampled / 100, true
@@ -251,7 +252,9 @@ func (a *analysis) thin(c *finding) []string {
 	if c.moved > 0 && c.moved < fewProducts {
 		why = append(why, fmt.Sprintf("only %d products have another price", c.moved))
 	}
-	if _, ok := a.kept(); a.sampled() && !ok {
+	if _, ok := a.kept(); a.sampled() && a.facts.SampleVaried {
+		why = append(why, "customers are left out by a sample that was not the same all the time, so that nothing can be said of all customers")
+	} else if a.sampled() && !ok {
 		why = append(why, "customers are left out by sampling, and it is not known how many")
 	}
 	return why

@@ -3,6 +3,7 @@ package compare
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -59,10 +60,31 @@ func (s Settings) Check() error {
 	want(s.Horizon >= 100, "horizon", s.Horizon, "at least 100 clusters")
 	want(s.Replicates >= 200 && s.Replicates <= 100_000, "replicates", s.Replicates, "200 to 100,000")
 	want(s.MissingCap >= 0 && s.MissingCap <= 100, "missingCap", s.MissingCap, "0 to 100 percent")
+	for _, g := range []struct {
+		name  string
+		value float64
+	}{{"maxMissing", s.MaxMissing}, {"maxRise", s.MaxRise}, {"maxRisen", s.MaxRisen}, {"risenBy", s.RisenBy}, {"maxBelowCost", s.MaxBelowCost}, {"minMargin", s.MinMargin}} {
+		want(!math.IsNaN(g.value) && !math.IsInf(g.value, 0), g.name, g.value, "a number, a negative one to turn it off")
+	}
 	for _, r := range s.TaxRates {
 		want(r > 0 && r < 100, "taxRates", r, "percentages between 0 and 100")
 	}
 	return errors.Join(faults...)
+}
+
+// off names the guardrails that are turned off although a candidate is held to them
+// unless somebody says otherwise.
+func (s Settings) off() []string {
+	var list []string
+	for _, g := range []struct {
+		name  string
+		value float64
+	}{{"lines without an answer", s.MaxMissing}, {"the largest rise of a price", s.MaxRise}, {"customers who pay more", s.MaxRisen}, {"lines below cost", s.MaxBelowCost}} {
+		if g.value < 0 {
+			list = append(list, g.name)
+		}
+	}
+	return list
 }
 
 // Facts are what Analyse cannot find in a Ledger.
@@ -74,7 +96,10 @@ type Facts struct {
 	Build      string
 	Salted     string // digest of the salt, so that two reports can be told to name customers alike
 	Operations *Operations
-	Noise      *Noise
+	// SampleVaried says that the sample was not the same all the time, as when the
+	// comparator fell behind: then nothing can be said of those who are not in it.
+	SampleVaried bool
+	Noise        *Noise
 	// NoiseDue says why a noise floor is asked for before a verdict; "" where one
 	// was measured for this candidate.
 	NoiseDue   string

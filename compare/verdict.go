@@ -195,6 +195,11 @@ func (a *analysis) harm(c *finding) (why, change []string) {
 		why = append(why, c.without()...)
 		change = append(change, "Prices under which "+what+" in "+code+" does not fall at fixed demand.")
 	}
+	if what == "margin" && c.sequence.Sign() == stats.Negative && sequence.Sign() != stats.Negative && !a.heavy(c) {
+		why = append(why, fmt.Sprintf("At fixed demand what is won in %s where costs are known is lost where they are not, and chance does not explain it: "+
+			"over all lines the anytime-valid interval is %s.", code, c.book.span(c.sequence)))
+		change = append(change, "Prices in "+code+" that lose nothing where the cost is not known.")
+	}
 	if what == "margin" && band == stats.Negative {
 		why = append(why, fmt.Sprintf("Margin in %s falls at every elasticity from %.2f to %.2f: by %s at %.2f, by %s at %.2f.", code, demandBand.High, demandBand.Low,
 			inWords(c.marginAt(0).loss()), literature[0].at, inWords(c.marginAt(1).loss()), literature[1].at))
@@ -223,28 +228,44 @@ func (c *finding) basis() (what string, sequence stats.Interval, band stats.Sign
 	return "revenue", c.sequence, stats.Mixed
 }
 
-// decisive are the currencies that make a verdict: those with leastLines of all lines.
+// decisive are the currencies that make a verdict: those with leastLines of all lines,
+// and those with as many customers as a verdict needs.
 func (a *analysis) decisive() []*finding {
 	var list []*finding
 	for _, c := range a.findings {
-		if n := c.book.Compared.Lines; n > 0 && 100*n >= leastLines*a.report.Window.Lines {
+		if n := c.book.Compared.Lines; n > 0 && (100*n >= leastLines*a.report.Window.Lines || len(c.sums.diff) >= a.settings.MinClusters) {
 			list = append(list, c)
 		}
 	}
 	return list
 }
 
+// small are the currencies with too few lines and customers for the verdict.
+func (a *analysis) small() []*finding {
+	decisive := a.decisive()
+	return slices.DeleteFunc(slices.Clone(a.findings), func(c *finding) bool {
+		return c.book.Compared.Lines == 0 || slices.Contains(decisive, c)
+	})
+}
+
 // aside tells of the currencies that are too small for the verdict.
 func (a *analysis) aside() []string {
 	var list []string
-	decisive := a.decisive()
-	for _, c := range a.findings {
-		if c.book.Compared.Lines > 0 && !slices.Contains(decisive, c) {
-			list = append(list, fmt.Sprintf("%s has %s of the lines, too few to be part of the verdict.", c.book.Currency,
-				percentText(rounded(percentOf(c.book.Compared.Lines, a.report.Window.Lines), 2))))
-		}
+	for _, c := range a.small() {
+		list = append(list, fmt.Sprintf("%s has %s of the lines, too few to be part of the verdict.", c.book.Currency,
+			percentText(rounded(percentOf(c.book.Compared.Lines, a.report.Window.Lines), 2))))
 	}
 	return list
+}
+
+// loses says that a small currency loses beyond chance, as far as so few can tell. Few
+// lines may be much money: there is no rate here to say how much it is beside the rest.
+func (c *finding) loses() bool {
+	if c.book.Diff() >= 0 {
+		return false
+	}
+	i := stats.Total(c.sums.moments).Interval(level)
+	return i.Sign() == stats.Negative || !i.Known() && c.book.Compared.Lines >= stats.FewClusters
 }
 
 // failing are the guardrails that do not hold, in words.

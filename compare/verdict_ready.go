@@ -22,9 +22,17 @@ func (a *analysis) ready() Verdict {
 		if share := c.money.Headline.Margin.Share; share < 100 {
 			v.Why = append(v.Why, fmt.Sprintf("This is of the %s of revenue in %s whose cost is known.", percentText(rounded(share, 1)), code))
 		}
+		if c.owed.Lines > 0 {
+			v.Why = append(v.Why, fmt.Sprintf("The candidate gave no price for %d lines for %s in %s: were they within %s of what was paid, the difference would be %s to %s.",
+				c.owed.Lines, inWords(c.book.exactly(c.owed.Control)), code, percentText(a.settings.MissingCap), inWords(c.money.Bounds.Low), inWords(c.money.Bounds.High)))
+		}
 		v.Changes = append(v.Changes, fmt.Sprintf("Customers in %s who answer to price more strongly than %.2f. %s", code, demandBand.Low, c.money.Demand.Margin.Sentence))
 	}
-	v.Why = append(append(v.Why, fmt.Sprintf("All %d guardrails hold.", len(a.report.Guardrails))), a.aside()...)
+	v.Why = append(v.Why, fmt.Sprintf("All %d guardrails hold.", len(a.report.Guardrails)))
+	if off := a.settings.off(); len(off) > 0 {
+		v.Why = append(v.Why, "Nobody has looked at what is turned off: "+strings.Join(off, ", ")+".")
+	}
+	v.Why = append(v.Why, a.aside()...)
 	v.Changes = append(v.Changes, "A guardrail that fails, or an interval that comes to hold zero, as orders come in.")
 	v.Next = a.experiment()
 	v.Sentence = fmt.Sprintf("Ready for a live test: %s, and margin holds over all plausible elasticities; only a test shows what customers do.", a.moneyWords())

@@ -18,6 +18,13 @@ func (a *analysis) review() (Verdict, bool) {
 			v.Why, v.Changes = append(v.Why, d.why), append(v.Changes, d.change)
 		}
 	}
+	for _, c := range a.small() {
+		if c.loses() {
+			v.Why = append(v.Why, fmt.Sprintf("The candidate loses in %s, which has too few lines for a verdict of its own: %s of %s.", c.book.Currency,
+				inWords(positive(c.money.Headline.Diff)), inWords(c.money.Headline.Control)))
+			v.Changes = append(v.Changes, "Somebody who says what "+c.book.Currency+" is worth beside the rest, or prices that lose nothing there.")
+		}
+	}
 	if len(v.Why) == 0 {
 		return v, false
 	}
@@ -51,12 +58,33 @@ func (a *analysis) doubts(c *finding) []doubt {
 		code, c.money.Projection.TopShare, c.sums.moments.Needed()), "Look at those customers by name; no amount of waiting helps.")
 	add(!a.heavy(c) && (sequence.Sign() == stats.Mixed || sequence.Sign() == stats.Zero), fmt.Sprintf("The anytime-valid interval of %s in %s holds zero: %s.", what, code, b.span(sequence)),
 		"More customers, as long as they are like those so far.")
+	add(what == "margin" && sequence.Sign() == stats.Positive && c.sequence.Sign() != stats.Positive && !a.heavy(c),
+		fmt.Sprintf("What is won in %s where costs are known may be lost where they are not: over all lines the anytime-valid interval is %s.", code, b.span(c.sequence)),
+		"Costs for more of the revenue, or prices that lose nothing where they are not known.")
 	add(c.twoWay.Sign() == stats.Mixed && sequence.Sign() != stats.Mixed && !a.heavy(c),
 		fmt.Sprintf("By customer and product the interval in %s holds zero (%s): few products decide.", code, b.span(c.twoWay)), "A candidate that moves more products.")
-	slip := stats.Missing(float64(b.KnownDiff()), float64(c.owed.Control), a.settings.MissingCap/100)
-	add(c.owed.Lines > 0 && (c.slip.Sign() == stats.Mixed || what == "margin" && slip.Sign() == stats.Mixed),
+	open := func(limit float64) bool {
+		total := stats.Missing(float64(b.Diff()), float64(c.owed.Control), limit/100)
+		known := stats.Missing(float64(b.KnownDiff()), float64(c.owed.Control), limit/100)
+		return total.Sign() == stats.Mixed || what == "margin" && known.Sign() == stats.Mixed
+	}
+	limit := a.settings.MissingCap
+	add(c.owed.Lines > 0 && open(limit),
 		fmt.Sprintf("What the candidate did not answer in %s could turn the sign: %d lines for %s.", code, c.owed.Lines, inWords(b.exactly(c.owed.Control))), "Answers for the lines that are missing.")
+	farthest := c.farthest()
+	add(c.owed.Lines > 0 && !open(limit) && farthest > limit && open(farthest),
+		fmt.Sprintf("What the candidate did not answer in %s could turn the sign: the bounds take %s for the most that a price moves, and prices that it did answer move by up to %s.",
+			code, percentText(limit), percentText(rounded(farthest, 2))), "Answers for the lines that are missing.")
 	return list
+}
+
+// farthest is the largest move of a price that was answered, in percent.
+func (c *finding) farthest() float64 {
+	most := int64(0)
+	for _, p := range c.book.Products {
+		most = max(most, p.Highest, -p.Lowest)
+	}
+	return float64(most) / 10_000
 }
 
 // turning says where in the band the sign of margin turns.
