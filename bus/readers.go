@@ -3,14 +3,16 @@ package bus
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 
 	"github.com/segmentio/kafka-go"
 )
 
-// Readers lists the consumer groups that have committed an offset in a topic: those
-// who read it, or did and did not say that they have stopped. Errors are an *Error. A
-// topic that is not there has no readers.
+// Readers lists the consumer groups that read a topic: those with a member that asks
+// for it at the moment (their offsets may lie anywhere), and those that have committed
+// an offset in it, and may come back. Errors are an *Error. A topic that is not there
+// has no readers.
 func (c *Cluster) Readers(ctx context.Context, topic string) ([]string, error) {
 	const op = "list the readers"
 	m, err := c.metadata(ctx)
@@ -38,6 +40,9 @@ func (c *Cluster) Readers(ctx context.Context, topic string) ([]string, error) {
 		}
 		for _, g := range list.Groups {
 			reads, err := c.reads(ctx, g.GroupID, topic, partitions)
+			if err == nil && !reads {
+				reads, err = c.asks(ctx, addr, g.GroupID, topic)
+			}
 			if err != nil {
 				return nil, fail(err)
 			}
@@ -60,4 +65,22 @@ func (c *Cluster) reads(ctx context.Context, group, topic string, partitions []i
 		return false, fmt.Errorf("group %s: %w", group, err)
 	}
 	return slices.ContainsFunc(r.Topics[topic], func(p kafka.OffsetFetchPartition) bool { return p.CommittedOffset >= 0 }), nil
+}
+
+// asks reports whether a group has a member that asks for a topic.
+func (c *Cluster) asks(ctx context.Context, coordinator net.Addr, group, topic string) (bool, error) {
+	r, err := c.client.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{Addr: coordinator, GroupIDs: []string{group}})
+	if err != nil {
+		return false, fmt.Errorf("group %s: %w", group, err)
+	}
+	for _, g := range r.Groups {
+		// What is told of its members in another protocol, Connect's for one, cannot be
+		// read, and is about no topic.
+		for _, m := range g.Members {
+			if slices.Contains(m.MemberMetadata.Topics, topic) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
