@@ -290,7 +290,7 @@ func TestKillFile(t *testing.T) {
 	h.shop.trade(200)
 	s := newService(t)
 	args := []string{"--candidate", s.url(), "--from", "start", "--kill-file", "stop", "--timeout", "9s"}
-	r := h.start(append(args, "--live", "127.0.0.1:0", "--rate", "40")...)
+	r := h.start(append(args, "--live", "127.0.0.1:0", "--rate", "15")...)
 	live := r.listening()
 	h.eventually("the candidate is asked", func() bool { return s.asked.Load() > 2 })
 	gone := make(chan struct{}, 100)
