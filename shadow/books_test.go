@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"banyan/compare"
+	"banyan/money"
 	"banyan/quote"
 )
 
@@ -286,3 +287,6 @@ func whole(t testing.TB, l *compare.Ledger) string {
 	}
 	return string(raw)
 }
+
+// gbp is a sum of so many thousandths of a pound.
+func gbp(amount int64) money.Amount { return money.Amount{Amount: amount, Scale: 3, Currency: "GBP"} }
