@@ -49,10 +49,10 @@ type ware struct {
 	currency                 string
 	listed                   bool
 	stock                    *int64
-	sold                     []sale
+	sold                     []soldOn
 }
 
-type sale struct {
+type soldOn struct {
 	day    int64
 	pieces int64
 }
@@ -289,7 +289,7 @@ func (tx *transaction) tellOrder(kind, key string, c *cart, lines []map[string]a
 		b.lines = append(b.lines, tx.book(n, c, day))
 		if q := n["quantity"].(int64); q > 0 {
 			w := tx.now[n["product_id"].(string)]
-			tx.after = append(tx.after, func() { w.sold = append(w.sold, sale{day, q}) })
+			tx.after = append(tx.after, func() { w.sold = append(w.sold, soldOn{day, q}) })
 		}
 	}
 	// A line without a price is in the currency of the order's first that has one.
