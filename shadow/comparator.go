@@ -53,6 +53,7 @@ type Comparator struct {
 	rows    rowsOf // of the last batch, for its memory
 	last    lastEvent
 	lowest  int64 // the smallest sample so far, of 10,000
+	largest int64 // and the largest
 	builds  []string
 }
 

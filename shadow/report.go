@@ -64,6 +64,7 @@ func (p *Picture) read(ctx context.Context, tx pgx.Tx, store *control.Store, v c
 	f := &p.Facts
 	f.Candidate = st.row.Candidate
 	f.Operations = st.row.Operations
+	f.SampleVaried = st.row.Sample != st.row.Largest
 	if n := len(st.row.Builds); n > 1 {
 		f.Unhealthy = append(f.Unhealthy, fmt.Sprintf("%d builds of the candidate have answered (%s): what is compared is none of them; forget this shadow and compare one", n, strings.Join(st.row.Builds, ", ")))
 	}

@@ -41,8 +41,10 @@ type ledgerRow struct {
 	Last    lastEvent       `json:"last"`
 	Group   control.Mark    `json:"group"`
 	Pending []change        `json:"pending,omitempty"`
-	// Sample is the smallest sample that was compared, of 10,000.
+	// Sample is the smallest sample that was compared, of 10,000, and Largest the
+	// largest.
 	Sample     int64               `json:"sample"`
+	Largest    int64               `json:"largest"`
 	Candidate  compare.Candidate   `json:"candidate"`
 	Operations *compare.Operations `json:"operations,omitempty"`
 	// Builds of the candidate that have answered, in their order.
@@ -92,7 +94,8 @@ func (c *Comparator) load(ctx context.Context) error {
 	if c.opts.Journal {
 		s.done = c.entry
 	}
-	c.core, c.last, c.lowest, c.stamp, c.builds = s, st.row.Last, st.row.Sample, st.stamp, st.row.Builds
+	c.core, c.last, c.stamp, c.builds = s, st.row.Last, st.stamp, st.row.Builds
+	c.lowest, c.largest = st.row.Sample, st.row.Largest
 	return nil
 }
 
@@ -245,10 +248,11 @@ func (c *Comparator) save(ctx context.Context, tx pgx.Tx) error {
 func (c *Comparator) row() ledgerRow {
 	s := c.core
 	r := ledgerRow{Ledger: s.ledger, Last: c.last, Group: s.world.group, Pending: s.world.pending, Sample: s.sample, Candidate: c.who.Who}
+	r.Largest = max(r.Sample, c.largest)
 	if c.lowest > 0 {
 		r.Sample = min(r.Sample, c.lowest)
 	}
-	c.lowest = r.Sample
+	c.lowest, c.largest = r.Sample, r.Largest
 	if c.who.Named != nil {
 		name, builds := c.who.Named()
 		for _, b := range builds {
