@@ -69,7 +69,7 @@ func (p *Picture) read(ctx context.Context, tx pgx.Tx, store *control.Store, v c
 		f.Unhealthy = append(f.Unhealthy, fmt.Sprintf("%d builds of the candidate have answered (%s): what is compared is none of them; forget this shadow and compare one", n, strings.Join(st.row.Builds, ", ")))
 	}
 	f.Noise = st.noise
-	if f.Noise == nil {
+	if f.Noise == nil || f.Noise.Lines == 0 { // on nothing, nothing is proved
 		f.NoiseDue = "control has not been compared with itself yet: shadow aa does it"
 	}
 	if st.row.Last.Time != "" {

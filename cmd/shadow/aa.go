@@ -47,9 +47,12 @@ func (a *app) aa(ctx context.Context, f candidateFlags) error {
 	var who shadow.Candidates
 	c, err := a.chooseAgain(ctx, &f, p.Options)
 	switch {
+	case err == nil && c.is != p.Options.Candidate && (f.candidate != "" || f.topic != "" || f.rules != ""):
+		c.close()
+		return cli.BadInput("the candidate of shadow %s is %s, and this is %s: its noise is none of this shadow's", name, p.Options.Candidate, c.is)
 	case err == nil:
 		defer c.close()
-		if c.stream == nil { // a topic says what it says
+		if c.stream == nil && c.is == p.Options.Candidate { // a topic says what it says
 			who = c.who
 		}
 	case f.candidate != "" || f.topic != "" || !cli.Is[*cli.Error](err):
@@ -64,14 +67,16 @@ func (a *app) aa(ctx context.Context, f candidateFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := shadow.SaveNoise(ctx, store, name, *n); err != nil {
-		return err
+	if n.Lines > 0 {
+		if err := shadow.SaveNoise(ctx, store, name, *n); err != nil {
+			return err
+		}
 	}
 	if err := a.Print.Result(n, func(w io.Writer) { printNoise(w, a, n) }); err != nil {
 		return err
 	}
 	if n.Lines == 0 {
-		return cli.AnswerNo("there was no order to compare: nothing is proved")
+		return cli.AnswerNo("there was no order to compare: nothing is proved, and nothing is kept")
 	}
 	if n.Differ > 0 || n.RepeatDiffer > 0 {
 		return cli.ErrNo

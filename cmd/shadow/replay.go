@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,14 +80,17 @@ func (a *app) replay(ctx context.Context, f candidateFlags, at string) error {
 	if who.stream != nil {
 		who.stream.Log, who.stream.Patience = cluster, f.patience
 	}
+	was, err := shadow.Recorded(ctx, store, name, partition, offset)
+	if err != nil {
+		return err
+	}
+	if leftOut(was) {
+		p.Options.Sample = 1 // who was in no sample at that time is in the smallest one still less
+	}
 	again, err := shadow.Replay(ctx, cluster, p.Options, who.who, partition, offset)
 	if errors.Is(err, shadow.ErrNotCompared) {
 		return cli.AnswerNo("%w", err)
 	}
-	if err != nil {
-		return err
-	}
-	was, err := shadow.Recorded(ctx, store, name, partition, offset)
 	if err != nil {
 		return err
 	}
@@ -105,6 +109,16 @@ func (a *app) replay(ctx context.Context, f candidateFlags, at string) error {
 		return cli.ErrNo
 	}
 	return nil
+}
+
+// leftOut reports whether a comparison was recorded as one of a customer who was not in
+// the sample, which may have been a smaller one while the shadow was behind.
+func leftOut(recorded []byte) bool {
+	if recorded == nil {
+		return false
+	}
+	e, err := shadow.ParseEntry(recorded)
+	return err == nil && slices.ContainsFunc(e.Lines, func(n shadow.EntryLine) bool { return n.Reason == compare.Sampled })
 }
 
 // chooseAgain is choose for a shadow that is there: who lives in this process needs no
