@@ -50,12 +50,18 @@ type scanner struct {
 
 func (s *scanner) free() {
 	s.raw = nil
-	clear(s.stack[:cap(s.stack)])
-	s.stack, s.keys = s.stack[:0], s.keys[:0]
+	s.drop(0)
+	s.keys = s.keys[:0]
 	if cap(s.stack) > 10_000 {
 		s.stack, s.keys = nil, nil
 	}
 	scanners.Put(s)
+}
+
+// drop lets go of what lies on the stack from base on.
+func (s *scanner) drop(base int) {
+	clear(s.stack[base:])
+	s.stack = s.stack[:base]
 }
 
 func (s *scanner) fail(what string) error {
@@ -164,7 +170,7 @@ func wholeNumber(b []byte) (n int64, rest []byte, ok bool) {
 func (s *scanner) object(depth int) (any, error) {
 	base := len(s.stack)
 	baseKey := len(s.keys)
-	defer func() { s.stack, s.keys = s.stack[:base], s.keys[:baseKey] }()
+	defer func() { s.drop(base); s.keys = s.keys[:baseKey] }()
 	err := s.members(func(key []byte) error {
 		name := s.name(key)
 		v, err := s.value(depth + 1)
@@ -234,7 +240,7 @@ func (s *scanner) members(each func(key []byte) error) error {
 
 func (s *scanner) list(depth int) (any, error) {
 	base := len(s.stack)
-	defer func() { s.stack = s.stack[:base] }()
+	defer s.drop(base)
 	err := s.items(func() error {
 		v, err := s.value(depth + 1)
 		s.stack = append(s.stack, v)

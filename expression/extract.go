@@ -199,7 +199,7 @@ func (r *record) get(name string) any {
 // records reads a list whose items are only asked for these members.
 func (s *scanner) records(names []string, depth int) (any, error) {
 	base := len(s.stack)
-	defer func() { s.stack = s.stack[:base] }()
+	defer s.drop(base)
 	// Eight items at a time share their memory.
 	var made []record
 	var values []any
