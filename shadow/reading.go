@@ -30,19 +30,28 @@ const (
 )
 
 // reading is what a shadow takes from an event. It is made by several goroutines and
-// rests on the event alone.
+// rests on the event alone. Nine of ten tell of stock: a reading is small, and has what
+// only some have elsewhere.
 type reading struct {
 	kind kind
 	// bad says why the data are not what the mapping says; nothing else counts then.
-	bad string
+	bad   string
+	stock *int64
 
+	*deal    // of orders, refusals and returns
+	*listing // of list prices
+}
+
+// deal is what an order, a refusal or a return tells.
+type deal struct {
 	at                         time.Time
 	customer, channel, country string
 	lines                      []soldLine
+	linked                     bool // of a return: its order is known
+}
 
-	linked bool // of a return: its order is known
-
-	stock   *int64
+// listing is what a product costs, as it is told.
+type listing struct {
 	code    string
 	text    string
 	list    price
@@ -194,24 +203,32 @@ func (r *reader) read(e *projections.Event) *reading {
 	if k == nothing {
 		return nil
 	}
-	n := &reading{kind: k, at: e.Time.UTC()}
+	n := &reading{kind: k}
 	var err error
 	switch k {
-	case placed, added, recorded:
-		err = r.readOrder(n, e)
-	case refusedOrder:
-		err = r.readRefusal(n, e)
-	case returned:
-		err = r.readReturn(n, e)
 	case stockTold:
 		err = r.readStock(n, e)
 	case priceTold:
+		n.listing = &listing{}
 		err = r.readPrice(n, e)
+	default:
+		n.deal = &deal{at: e.Time.UTC()}
+		err = r.readDeal(n, e)
 	}
 	if err != nil {
 		n.bad = err.Error()
 	}
 	return n
+}
+
+func (r *reader) readDeal(n *reading, e *projections.Event) error {
+	switch n.kind {
+	case refusedOrder:
+		return r.readRefusal(n, e)
+	case returned:
+		return r.readReturn(n, e)
+	}
+	return r.readOrder(n, e)
 }
 
 func (r *reader) readOrder(n *reading, e *projections.Event) error {
