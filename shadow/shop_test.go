@@ -39,6 +39,7 @@ type shop struct {
 	now   map[string]*ware // as the shop knows it, and so the last transaction has told
 	carts map[string]*cart
 	next  int
+	tidy  bool // it tells no garbage
 	books books
 }
 
@@ -110,7 +111,9 @@ func (s *shop) trade(n int) {
 			case 5, 6:
 				tx.add()
 			case 7:
-				tx.garbage()
+				if !s.tidy {
+					tx.garbage()
+				}
 			case 8: // two orders of the same goods at one moment, and a new price with them
 				tx.order("OrderPlaced", 2)
 				tx.order("OrderPlaced", 2)
