@@ -24,6 +24,9 @@ type Reason string
 const (
 	// Recorded: the order was told by a snapshot, and what was known before it is not.
 	Recorded Reason = "recorded"
+	// Released: the order was parked, and was told when it was released: what was known
+	// before its commit is not known any more, but what came after it.
+	Released Reason = "released"
 	// BeforeStart: the order lies before the moment from which on is compared.
 	BeforeStart Reason = "before-start"
 	// Sampled: the customer is not in the sample.

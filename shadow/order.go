@@ -64,8 +64,10 @@ func (s *core) begin(c *comparison, e *projections.Event, n *reading) {
 	switch {
 	case n.kind == recorded:
 		all = compare.Recorded
-	case s.opts.Since.Generation > 0 && s.opts.Since.Covers(e.Position):
+	case s.opts.Since.Generation > 0 && s.opts.Since.Covers(e.ID.Position):
 		all = compare.BeforeStart
+	case e.ID.Position.Compare(e.Position) < 0:
+		all = compare.Released // the stock that it took itself is known by now
 	case sampled(c.order.Cluster, s.sample):
 		all = compare.Sampled
 	}
