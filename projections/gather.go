@@ -246,14 +246,6 @@ func (o *order) rewind() {
 	}
 }
 
-// waiting counts the events that were received and not taken.
-func (o *order) waiting() (n int) {
-	for _, l := range o.lanes {
-		n += len(l.buf) - l.taken
-	}
-	return n
-}
-
 // heads is a heap of lanes with a next event, the earliest first.
 type heads []*lane
 

@@ -134,10 +134,23 @@ func (l *lane) keep() {
 			l.bytes -= e.Size
 		}
 	}
-	clear(l.buf[:l.taken]) // lets go of the events
-	l.buf, l.taken = l.buf[l.taken:], 0
+	l.forget()
 	l.cur.last = nil
 	l.done = l.cur
+}
+
+// forget lets go of what was taken. The memory is used again, unless much were to be
+// moved for it.
+func (l *lane) forget() {
+	rest := l.buf[l.taken:]
+	if len(rest) <= l.taken {
+		n := copy(l.buf, rest)
+		clear(l.buf[n:])
+		l.buf, l.taken = l.buf[:n], 0
+		return
+	}
+	clear(l.buf[:l.taken])
+	l.buf, l.taken = rest, 0
 }
 
 // rewind takes back what was taken.
@@ -215,10 +228,10 @@ func (l *lane) follow(ctx context.Context, log Log, prep *Preparer, seq *Sequenc
 
 // prepare makes a chunk of the first of the records and gives back the rest.
 func (l *lane) prepare(records []event.Record, seq *Sequence, prep *Preparer) (chunk, []event.Record) {
-	n := min(len(records), chunkRecords)
+	n := chunkOf(records)
 	c := chunk{entries: make([]entry, 0, n)}
 	slab := make([]Event, n)
-	for i := 0; i < n && c.bytes < chunkBytes; i++ {
+	for i := range n {
 		r := &records[0]
 		fresh, err := seq.Take(r)
 		if err == nil && fresh {
@@ -242,6 +255,14 @@ func (l *lane) prepare(records []event.Record, seq *Sequence, prep *Preparer) (c
 	}
 	l.note(&c)
 	return c, records
+}
+
+// chunkOf counts the records of the next chunk.
+func chunkOf(records []event.Record) (n int) {
+	for bytes := 0; n < min(len(records), chunkRecords) && bytes < chunkBytes; n++ {
+		bytes += records[n].Size()
+	}
+	return n
 }
 
 // pass notes a record that is passed over.
