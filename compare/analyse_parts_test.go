@@ -261,7 +261,7 @@ func TestTheNextExperimentNamesItsSegmentAndItsStop(t *testing.T) {
 		!(next.Power > 0 && next.Power <= 1) || !(next.Detectable > 0) || next.Share <= 0 {
 		t.Errorf("experiment %+v", next)
 	}
-	if !strings.Contains(next.StopIf, "largest rise of a single price not at most 15 %") {
+	if !strings.Contains(next.StopIf, "largest rise of a single price: more than 15 %") {
 		t.Errorf("stop if %q", next.StopIf)
 	}
 }

@@ -66,7 +66,7 @@ func (a *analysis) project(c *finding) error {
 	c.sequence, c.known = sequence.Total(s.moments), sequence.Total(s.knownMoments)
 	c.many, c.knownMany = rest(sequence, s.diff), rest(sequence, s.known)
 	v.Sequence = b.interval("anytime-valid sequence", s.moments.Sum, c.sequence,
-		fmt.Sprintf("holds however often it is looked at; tightest at %d customers", a.settings.Horizon))
+		fmt.Sprintf("holds however often it is looked at; tightest at %s customers", counted(a.settings.Horizon)))
 	if b.Known.Lines > 0 && b.Known.Lines < b.Compared.Lines {
 		known := b.interval("anytime-valid sequence, lines of known cost", s.knownMoments.Sum, c.known, "the difference of margin at fixed demand")
 		v.SequenceKnown = &known
@@ -129,11 +129,11 @@ func (a *analysis) intervals(c *finding, v *ProjectionView) error {
 		if err != nil {
 			return err
 		}
-		note := fmt.Sprintf("%d repetitions, seed %d", r.Reps, r.Seed)
+		note := fmt.Sprintf("%s repetitions, seed %d", counted(r.Reps), r.Seed)
 		v.Intervals = append(v.Intervals,
 			b.interval("bootstrap of customers, BCa", r.Value, r.BCa, note+"; corrected for bias and skew, yet too narrow where tails are heavy"),
 			b.interval("bootstrap of customers, percentile", r.Value, r.Percentile, note),
-			b.interval("Student's t by customer", r.Value, r.Student, fmt.Sprintf("%d degrees of freedom", len(s.diff)-1)))
+			b.interval("Student's t by customer", r.Value, r.Student, counted(len(s.diff)-1)+" degrees of freedom"))
 	}
 	if two, note := a.twoWay(c); two.Known() {
 		c.twoWay = two
@@ -241,13 +241,14 @@ func (a *analysis) thin(c *finding) []string {
 	var why []string
 	n := len(c.sums.diff)
 	if n < a.settings.MinClusters {
-		why = append(why, fmt.Sprintf("%d customers, where %d are needed", n, a.settings.MinClusters))
+		why = append(why, fmt.Sprintf("%s customers, where %s are needed", counted(n), counted(a.settings.MinClusters)))
 	}
 	if open := openDays(c.book); open < a.settings.MinDays {
 		why = append(why, fmt.Sprintf("%d days with orders, where %d are needed", open, a.settings.MinDays))
 	}
 	if n >= 2 && !c.sums.moments.Enough() {
-		why = append(why, fmt.Sprintf("a skewness of %.1f asks for %d customers, and there are %d", c.sums.moments.Skewness(), c.sums.moments.Needed(), n))
+		why = append(why, fmt.Sprintf("few customers make much of the difference: an average of customers so uneven settles from %s on, and there are %s (skewness %.1f)",
+			counted(c.sums.moments.Needed()), counted(n), c.sums.moments.Skewness()))
 	}
 	if c.moved > 0 && c.moved < fewProducts {
 		why = append(why, fmt.Sprintf("only %d products have another price", c.moved))

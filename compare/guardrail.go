@@ -67,8 +67,8 @@ func inCurrency(code string) string {
 func (a *analysis) missing() Guardrail {
 	lines, of := a.coverage()
 	share := percentOf(lines, of)
-	return Guardrail{Name: "lines without an answer", Limit: atMost(a.settings.MaxMissing), Value: percentText(share),
-		OK: share <= a.settings.MaxMissing, Detail: fmt.Sprintf("%d of %d lines", lines, of)}
+	return Guardrail{Name: "lines without an answer", Limit: atMost(a.settings.MaxMissing), Value: measured(share, a.settings.MaxMissing),
+		OK: share <= a.settings.MaxMissing, Detail: fmt.Sprintf("%s of %s lines", counted(lines), counted(of))}
 }
 
 // coverage is how many lines the candidate owes, and of how many it was asked for.
@@ -82,7 +82,7 @@ func (a *analysis) coverage() (missing, asked int64) {
 
 func (a *analysis) rise() Guardrail {
 	highest, currency := a.worst(func(c *finding) (float64, bool) { return c.money.Customers.Highest, true })
-	return Guardrail{Name: "largest rise of a single price", Limit: atMost(a.settings.MaxRise), Value: percentText(highest),
+	return Guardrail{Name: "largest rise of a single price", Limit: atMost(a.settings.MaxRise), Value: measured(highest, a.settings.MaxRise),
 		OK: highest <= a.settings.MaxRise, Detail: inCurrency(currency)}
 }
 
@@ -102,7 +102,7 @@ func (a *analysis) risen() Guardrail {
 		return percentOf(risen, all), all > 0
 	})
 	return Guardrail{Name: fmt.Sprintf("customers who pay over %s more", percentText(by)), Limit: atMost(a.settings.MaxRisen),
-		Value: percentText(share), OK: share <= a.settings.MaxRisen, Detail: inCurrency(currency)}
+		Value: measured(share, a.settings.MaxRisen), OK: share <= a.settings.MaxRisen, Detail: inCurrency(currency)}
 }
 
 func (a *analysis) belowCost() Guardrail {
@@ -113,8 +113,8 @@ func (a *analysis) belowCost() Guardrail {
 		fresh += c.book.NewBelow.Lines
 	}
 	return Guardrail{Name: "lines below cost, beyond those sold so already", Limit: "at most " + plainNumber(a.settings.MaxBelowCost),
-		Value: strconv.FormatInt(fresh, 10), OK: float64(fresh) <= a.settings.MaxBelowCost,
-		Detail: fmt.Sprintf("%d lines with the candidate, %d as they were paid", below, control)}
+		Value: counted(fresh), OK: float64(fresh) <= a.settings.MaxBelowCost,
+		Detail: fmt.Sprintf("%s lines with the candidate, %s as they were paid", counted(below), counted(control))}
 }
 
 func (a *analysis) marginFloor() Guardrail {
@@ -122,7 +122,7 @@ func (a *analysis) marginFloor() Guardrail {
 		k := c.book.Known
 		return -percentOf(k.Candidate-k.Cost, k.Candidate), k.Lines > 0
 	})
-	return Guardrail{Name: "margin of revenue", Limit: "at least " + percentText(a.settings.MinMargin), Value: percentText(rounded(-lowest, percentDecimals)),
+	return Guardrail{Name: "margin of revenue", Limit: "at least " + percentText(a.settings.MinMargin), Value: measured(-lowest, a.settings.MinMargin),
 		OK: -lowest >= a.settings.MinMargin, Detail: inCurrency(currency)}
 }
 
@@ -132,19 +132,19 @@ func (a *analysis) never(name string, reason Reason) Guardrail {
 	for _, c := range a.findings {
 		lines += c.book.Excluded[reason].Lines
 	}
-	return Guardrail{Name: name, Limit: "none", Value: strconv.FormatInt(lines, 10), OK: lines == 0}
+	return Guardrail{Name: name, Limit: "none", Value: counted(lines), OK: lines == 0}
 }
 
 func (a *analysis) noiseFloor() Guardrail {
 	n := a.facts.Noise
-	return Guardrail{Name: "noise, control against control", Limit: "none", Value: strconv.FormatInt(n.Differ, 10), OK: n.Differ == 0,
-		Detail: fmt.Sprintf("%d of %d lines differ from themselves", n.Differ, n.Lines)}
+	return Guardrail{Name: "noise, control against control", Limit: "none", Value: counted(n.Differ), OK: n.Differ == 0,
+		Detail: fmt.Sprintf("%s of %s lines differ from themselves", counted(n.Differ), counted(n.Lines))}
 }
 
 func (a *analysis) repeat() Guardrail {
 	n := a.facts.Noise
-	return Guardrail{Name: "the candidate, asked twice", Limit: "none", Value: strconv.FormatInt(n.RepeatDiffer, 10), OK: n.RepeatDiffer == 0,
-		Detail: fmt.Sprintf("%d of %d lines got another answer", n.RepeatDiffer, n.RepeatLines)}
+	return Guardrail{Name: "the candidate, asked twice", Limit: "none", Value: counted(n.RepeatDiffer), OK: n.RepeatDiffer == 0,
+		Detail: fmt.Sprintf("%s of %s lines got another answer", counted(n.RepeatDiffer), counted(n.RepeatLines))}
 }
 
 func atMost(percent float64) string { return "at most " + percentText(percent) }
@@ -152,7 +152,20 @@ func atMost(percent float64) string { return "at most " + percentText(percent) }
 func percentText(percent float64) string { return plainNumber(percent) + " %" }
 
 func plainNumber(f float64) string {
-	return strconv.FormatFloat(rounded(f, percentDecimals), 'f', -1, 64)
+	return grouped(strconv.FormatFloat(rounded(f, percentDecimals), 'f', -1, 64))
+}
+
+// measured writes a percentage for people: with one decimal, with none from a thousand
+// on, and with so many more that what is beyond its limit is not written as the limit.
+func measured(percent, limit float64) string {
+	decimals := 1
+	if math.Abs(percent) >= 1000 {
+		decimals = 0
+	}
+	for decimals < percentDecimals && percent != limit && (rounded(percent, decimals) == limit || rounded(percent, decimals) == 0 && percent != 0) {
+		decimals++
+	}
+	return percentText(rounded(percent, decimals))
 }
 
 // words are a guardrail as a condition: "largest rise of a single price: 21 %, at most
@@ -170,11 +183,11 @@ func (a *analysis) stopIf() string {
 	var limits []string
 	for _, g := range a.report.Guardrails {
 		if g.Limit != "none" {
-			limits = append(limits, g.Name+" not "+g.Limit)
+			limits = append(limits, g.Name+": "+strings.NewReplacer("at most", "more than", "at least", "less than").Replace(g.Limit))
 		}
 	}
 	if len(limits) == 0 {
 		return "margin falls below that of the other arm"
 	}
-	return strings.Join(limits, "; ") + "; or margin falls below that of the other arm"
+	return strings.Join(limits, "; ") + "; margin falls below that of the other arm"
 }

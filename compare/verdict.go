@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"banyan/compare/stats"
 )
@@ -18,6 +19,9 @@ const (
 	// leastLines is the share of all compared lines, in percent, below which a currency
 	// does not hold up the verdict on the others.
 	leastLines = 5
+	// leastUnaware is which share of all differences, in percent, has to come of list
+	// prices before a verdict speaks of it.
+	leastUnaware = 5
 	// longestWait is how many days to collect is advice. Where tails are so heavy that
 	// it would take longer, waiting is none: the estimate is left out of the verdict,
 	// which is then made of exact sums alone and never better than a review.
@@ -51,11 +55,11 @@ func (a *analysis) unhealthy() (Verdict, bool) {
 	}
 	if n := a.facts.Noise; n != nil && n.Differ > 0 {
 		because(true, "Run shadow aa again once the control reproduces every price that was paid.",
-			fmt.Sprintf("Control against control is not zero: %d of %d lines differ from themselves.", n.Differ, n.Lines))
+			fmt.Sprintf("Control against control is not zero: %s of %s lines differ from themselves.", counted(n.Differ), counted(n.Lines)))
 	}
 	if missing, asked := a.coverage(); 100*missing > worstCoverage*asked {
 		because(true, "Make the candidate answer, then replay the orders that it owes.",
-			fmt.Sprintf("The candidate gave no usable price for %d of %d lines, more than %d %%.", missing, asked, worstCoverage))
+			fmt.Sprintf("The candidate gave no usable price for %s of %s lines, more than %d %%.", counted(missing), counted(asked), worstCoverage))
 	}
 	if a.facts.NoiseDue != "" && a.compared() {
 		because(false, "Run shadow aa: it compares the control with itself, which must come to nothing.",
@@ -79,7 +83,7 @@ func (a *analysis) noData() (Verdict, bool) {
 	}
 	v := Verdict{Rung: NoData, Sentence: "No verdict: nothing has been compared yet.",
 		Changes: []string{"Orders that the candidate prices."}}
-	v.Why = []string{fmt.Sprintf("%d orders were consumed, and no line of them could be compared.", a.ledger.Consumed)}
+	v.Why = []string{fmt.Sprintf("%s orders were consumed, and no line of them could be compared.", counted(a.ledger.Consumed))}
 	return v, true
 }
 
@@ -89,14 +93,14 @@ func (a *analysis) collecting() (Verdict, bool) {
 	for _, c := range a.decisive() {
 		n, open := len(c.sums.diff), openDays(c.book)
 		if n < a.settings.MinClusters {
-			v.Why = append(v.Why, fmt.Sprintf("%d customers in %s, where %d are needed.", n, c.book.Currency, a.settings.MinClusters))
+			v.Why = append(v.Why, fmt.Sprintf("%s customers in %s, where %s are needed.", counted(n), c.book.Currency, counted(a.settings.MinClusters)))
 		}
 		if open < a.settings.MinDays {
 			v.Why = append(v.Why, fmt.Sprintf("%s with orders in %s, where %d are needed: a week has a pattern.", days(open), c.book.Currency, a.settings.MinDays))
 		}
 		if a.skewed(c) && !a.heavy(c) {
-			v.Why = append(v.Why, fmt.Sprintf("Few customers make much of the difference in %s (skewness %.1f): an interval needs %d customers, and there are %d.",
-				c.book.Currency, c.sums.moments.Skewness(), c.sums.moments.Needed(), n))
+			v.Why = append(v.Why, fmt.Sprintf("Few customers make much of the difference in %s: where they are so uneven an average settles from %s customers on, and there are %s (skewness %.1f).",
+				c.book.Currency, counted(c.sums.moments.Needed()), counted(n), c.sums.moments.Skewness()))
 		}
 		v.DaysLeft = max(v.DaysLeft, a.daysLeft(c))
 	}
@@ -132,8 +136,8 @@ func (c *finding) without() []string {
 	if !c.unlike() || !c.carried() {
 		return nil
 	}
-	return []string{fmt.Sprintf("Customers in %s are unlike (skewness %.1f, the largest 1 %% have %.0f %% of all differences): the size of the estimate is unsure, "+
-		"but without them the sign is the same.", c.book.Currency, c.sums.moments.Skewness(), c.money.Projection.TopShare)}
+	return []string{fmt.Sprintf("Few customers make much of the difference in %s: the largest 1 %% have %.0f %% of it (skewness %.1f). How large an estimate is stays unsure, "+
+		"but without them the sign is the same.", c.book.Currency, c.money.Projection.TopShare, c.sums.moments.Skewness())}
 }
 
 func (a *analysis) heavy(c *finding) bool {
@@ -179,8 +183,35 @@ func (a *analysis) doNot() (Verdict, bool) {
 		return v, false
 	}
 	v.Why = append(v.Why, a.aside()...)
-	v.Sentence = fmt.Sprintf("Do not switch: %s. %s", a.moneyWords(), v.Why[0])
+	link := "but"
+	if slices.ContainsFunc(a.findings, func(c *finding) bool { return c.book.Diff() < 0 }) {
+		link = "and"
+	}
+	v.Sentence = fmt.Sprintf("Do not switch: %s, %s %s.", a.moneyWords(), link, a.against())
 	return v, true
+}
+
+// against says in a few words what speaks against the candidate; Why has the figures.
+func (a *analysis) against() string {
+	var parts, broken []string
+	for _, g := range a.report.Guardrails {
+		if !g.OK {
+			broken = append(broken, g.Name)
+		}
+	}
+	switch len(broken) {
+	case 0:
+	case 1:
+		parts = append(parts, "a guardrail is broken ("+broken[0]+")")
+	default:
+		parts = append(parts, fmt.Sprintf("%d of %d guardrails are broken (%s)", len(broken), len(a.report.Guardrails), strings.Join(broken, "; ")))
+	}
+	for _, c := range a.decisive() {
+		if why, _ := a.harm(c); len(why) > 0 {
+			parts = append(parts, "the candidate loses in "+c.book.Currency+", and not by chance")
+		}
+	}
+	return strings.Join(parts, ", and ")
 }
 
 // harm is what speaks against the candidate in one currency. A price cut loses at fixed
@@ -190,14 +221,13 @@ func (a *analysis) harm(c *finding) (why, change []string) {
 	what, sequence, band := c.basis()
 	code := c.book.Currency
 	if sequence.Sign() == stats.Negative && !c.earnedBack() && !a.heavy(c) {
-		why = append(why, fmt.Sprintf("At fixed demand %s in %s falls, and chance does not explain it: the anytime-valid interval is %s to %s.",
-			what, code, inWords(c.book.about(sequence.Low)), inWords(c.book.about(sequence.High))))
+		why = append(why, fmt.Sprintf("At fixed demand %s in %s falls, and chance does not explain it: %s.", what, code, c.book.period(sequence)))
 		why = append(why, c.without()...)
 		change = append(change, "Prices under which "+what+" in "+code+" does not fall at fixed demand.")
 	}
 	if what == "margin" && c.sequence.Sign() == stats.Negative && sequence.Sign() != stats.Negative && !a.heavy(c) {
 		why = append(why, fmt.Sprintf("At fixed demand what is won in %s where costs are known is lost where they are not, and chance does not explain it: "+
-			"over all lines the anytime-valid interval is %s.", code, c.book.span(c.sequence)))
+			"over all lines %s.", code, c.book.period(c.sequence)))
 		change = append(change, "Prices in "+code+" that lose nothing where the cost is not known.")
 	}
 	if what == "margin" && band == stats.Negative {
@@ -248,12 +278,37 @@ func (a *analysis) small() []*finding {
 	})
 }
 
-// aside tells of the currencies that are too small for the verdict.
+// aside tells of what is no part of the verdict: of the currencies that are too small for
+// it, and of what the candidate does not seem to know.
 func (a *analysis) aside() []string {
 	var list []string
 	for _, c := range a.small() {
 		list = append(list, fmt.Sprintf("%s has %s of the lines, too few to be part of the verdict.", c.book.Currency,
 			percentText(rounded(percentOf(c.book.Compared.Lines, a.report.Window.Lines), 2))))
+	}
+	for _, c := range a.decisive() {
+		list = append(list, c.unaware()...)
+	}
+	return list
+}
+
+// unaware says that the candidate charges the list price to customers who pay another,
+// where that is a good part of all that changes. Nobody meant it, as a rule: whoever
+// built the candidate had not heard of it.
+func (c *finding) unaware() []string {
+	var all float64
+	for _, cause := range c.book.Causes {
+		all += math.Abs(float64(cause.Diff))
+	}
+	var list []string
+	for _, of := range []struct {
+		cause Cause
+		than  string
+	}{{MissingSurcharge, "more"}, {MissingDiscount, "less"}} {
+		if diff := c.book.Causes[of.cause].Diff; diff != 0 && 100*math.Abs(float64(diff)) >= leastUnaware*all {
+			list = append(list, fmt.Sprintf("The candidate charges the list price where customers paid %s, as if it did not know that they do: %s of the difference in %s.",
+				of.than, signedWords(c.book.exactly(diff)), c.book.Currency))
+		}
 	}
 	return list
 }

@@ -15,7 +15,7 @@ func (a *analysis) ready() Verdict {
 	for _, c := range a.decisive() {
 		code := c.book.Currency
 		v.Why = append(v.Why,
-			fmt.Sprintf("Margin in %s is higher at fixed demand, and chance does not explain it: the anytime-valid interval is %s.", code, c.book.span(c.known)),
+			fmt.Sprintf("Margin in %s is higher at fixed demand, and chance does not explain it: %s.", code, c.book.period(c.known)),
 			fmt.Sprintf("It stays higher at every elasticity from %.2f to %.2f: by %s at %.2f, by %s at %.2f.", demandBand.High, demandBand.Low,
 				inWords(c.marginAt(0).Margin), literature[0].at, inWords(c.marginAt(1).Margin), literature[1].at))
 		v.Why = append(v.Why, c.without()...)
@@ -23,8 +23,8 @@ func (a *analysis) ready() Verdict {
 			v.Why = append(v.Why, fmt.Sprintf("This is of the %s of revenue in %s whose cost is known.", percentText(rounded(share, 1)), code))
 		}
 		if c.owed.Lines > 0 {
-			v.Why = append(v.Why, fmt.Sprintf("The candidate gave no price for %d lines for %s in %s: were they within %s of what was paid, the difference would be %s to %s.",
-				c.owed.Lines, inWords(c.book.exactly(c.owed.Control)), code, percentText(a.settings.MissingCap), inWords(c.money.Bounds.Low), inWords(c.money.Bounds.High)))
+			v.Why = append(v.Why, fmt.Sprintf("The candidate gave no price for %s lines for %s in %s: were they within %s of what was paid, the difference would be %s to %s.",
+				counted(c.owed.Lines), inWords(c.book.exactly(c.owed.Control)), code, percentText(a.settings.MissingCap), inWords(c.money.Bounds.Low), inWords(c.money.Bounds.High)))
 		}
 		v.Changes = append(v.Changes, fmt.Sprintf("Customers in %s who answer to price more strongly than %.2f. %s", code, demandBand.Low, c.money.Demand.Margin.Sentence))
 	}
@@ -35,7 +35,7 @@ func (a *analysis) ready() Verdict {
 	v.Why = append(v.Why, a.aside()...)
 	v.Changes = append(v.Changes, "A guardrail that fails, or an interval that comes to hold zero, as orders come in.")
 	v.Next = a.experiment()
-	v.Sentence = fmt.Sprintf("Ready for a live test: %s, and margin holds over all plausible elasticities; only a test shows what customers do.", a.moneyWords())
+	v.Sentence = fmt.Sprintf("Ready for a live test: %s, and margin is higher however strongly customers answer within what is plausible; only a test shows what they do.", a.moneyWords())
 	return v
 }
 

@@ -54,12 +54,12 @@ func (a *analysis) doubts(c *finding) []doubt {
 		fmt.Sprintf("Margin in %s falls at fixed demand: it rises only where customers buy more, as at elasticities of %.2f to %.2f.", code, literature[0].at, literature[1].at),
 		"A live test on little of the shop, because a shadow cannot see customers buy more.")
 	add(c.stockTurns != 0, fmt.Sprintf("At elasticity %.2f margin in %s would rise only with more stock than there was.", c.stockTurns, code), "More stock of what becomes cheaper.")
-	add(a.heavy(c), fmt.Sprintf("Few customers make the difference in %s: the largest 1 %% have %.0f %% of it, and an interval would need %d customers.",
-		code, c.money.Projection.TopShare, c.sums.moments.Needed()), "Look at those customers by name; no amount of waiting helps.")
-	add(!a.heavy(c) && (sequence.Sign() == stats.Mixed || sequence.Sign() == stats.Zero), fmt.Sprintf("The anytime-valid interval of %s in %s holds zero: %s.", what, code, b.span(sequence)),
+	add(a.heavy(c), fmt.Sprintf("Few customers make the difference in %s: the largest 1 %% have %.0f %% of it, and an average of customers so uneven settles from %s on.",
+		code, c.money.Projection.TopShare, counted(c.sums.moments.Needed())), "Look at those customers by name; no amount of waiting helps.")
+	add(!a.heavy(c) && (sequence.Sign() == stats.Mixed || sequence.Sign() == stats.Zero), fmt.Sprintf("What %s in %s does may be chance: %s, which holds zero.", what, code, b.period(sequence)),
 		"More customers, as long as they are like those so far.")
 	add(what == "margin" && sequence.Sign() == stats.Positive && c.sequence.Sign() != stats.Positive && !a.heavy(c),
-		fmt.Sprintf("What is won in %s where costs are known may be lost where they are not: over all lines the anytime-valid interval is %s.", code, b.span(c.sequence)),
+		fmt.Sprintf("What is won in %s where costs are known may be lost where they are not: over all lines %s.", code, b.period(c.sequence)),
 		"Costs for more of the revenue, or prices that lose nothing where they are not known.")
 	add(c.twoWay.Sign() == stats.Mixed && sequence.Sign() != stats.Mixed && !a.heavy(c),
 		fmt.Sprintf("By customer and product the interval in %s holds zero (%s): few products decide.", code, b.span(c.twoWay)), "A candidate that moves more products.")
@@ -70,7 +70,7 @@ func (a *analysis) doubts(c *finding) []doubt {
 	}
 	limit := a.settings.MissingCap
 	add(c.owed.Lines > 0 && open(limit),
-		fmt.Sprintf("What the candidate did not answer in %s could turn the sign: %d lines for %s.", code, c.owed.Lines, inWords(b.exactly(c.owed.Control))), "Answers for the lines that are missing.")
+		fmt.Sprintf("What the candidate did not answer in %s could turn the sign: %s lines for %s.", code, counted(c.owed.Lines), inWords(b.exactly(c.owed.Control))), "Answers for the lines that are missing.")
 	farthest := c.farthest()
 	add(c.owed.Lines > 0 && !open(limit) && farthest > limit && open(farthest),
 		fmt.Sprintf("What the candidate did not answer in %s could turn the sign: the bounds take %s for the most that a price moves, and prices that it did answer move by up to %s.",
@@ -95,6 +95,14 @@ func (c *finding) turning() string {
 	}
 	return fmt.Sprintf("The sign of margin in %s depends on how customers answer to price: it turns at elasticity %s, and %.2f to %.2f is plausible.",
 		c.book.Currency, e.roots(), demandBand.High, demandBand.Low)
+}
+
+// period says what a next period would bring, by the interval that decides.
+func (b *Book) period(i stats.Interval) string {
+	if !i.Known() {
+		return "there are too few to say what a next period would bring"
+	}
+	return "a next period like this one would bring " + b.span(i) + " (95 %, anytime-valid: however often one looks)"
 }
 
 // span writes an interval in money.

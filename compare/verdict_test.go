@@ -113,7 +113,7 @@ var harmfulRungs = []rung{
 		cure: func(_ *trade, _ *Facts, s *Settings) { s.RisenBy = 6 }, then: Ready},
 	{name: "below cost", make: func(d *trade) { d.cost, d.factor = 0.99, flat(0.98) }, want: DoNot, why: "beyond those sold so already: 900", change: "limit: at most 0",
 		cure: func(d *trade, _ *Facts, _ *Settings) { d.factor = flat(1.03) }, then: Ready},
-	{name: "a margin floor", set: func(s *Settings) { s.MinMargin = 40 }, want: DoNot, why: "margin of revenue: 27.1", change: "at least 40 %",
+	{name: "a margin floor", set: func(s *Settings) { s.MinMargin = 40 }, want: DoNot, why: "margin of revenue: 27.2 %", change: "at least 40 %",
 		cure: func(_ *trade, _ *Facts, s *Settings) { s.MinMargin = 27 }, then: Ready},
 	{name: "another currency", make: func(d *trade) {
 		d.edit = func(i int, s *sale) {

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -34,8 +35,19 @@ func (a *analysis) moneyWords() string {
 }
 
 // inWords writes an amount for a sentence, with commas between thousands.
-func inWords(a money.Amount) string {
-	whole, fraction, point := strings.Cut(a.Number(), ".")
+func inWords(a money.Amount) string { return grouped(a.Number()) + " " + a.Currency }
+
+// signedWords are inWords, with a plus before what is above zero.
+func signedWords(a money.Amount) string {
+	if a.Amount > 0 {
+		return "+" + inWords(a)
+	}
+	return inWords(a)
+}
+
+// grouped puts commas between the thousands of a number.
+func grouped(number string) string {
+	whole, fraction, point := strings.Cut(number, ".")
 	sign := ""
 	if strings.HasPrefix(whole, "-") {
 		sign, whole = "-", whole[1:]
@@ -46,8 +58,11 @@ func inWords(a money.Amount) string {
 	if point {
 		whole += "." + fraction
 	}
-	return sign + whole + " " + a.Currency
+	return sign + whole
 }
+
+// counted writes a whole number for a sentence, with commas between thousands.
+func counted[N int | int64](n N) string { return grouped(strconv.FormatInt(int64(n), 10)) }
 
 func positive(a money.Amount) money.Amount {
 	if a.Amount < 0 {

@@ -28,37 +28,12 @@ func intervalRows(m compare.Money) []intervalRow {
 	if s := m.Projection.Sequence; s.Known() {
 		rows = append(rows, intervalRow{"a next period like it", s.Low, s.High, &s.Estimate, "circle", "projected"})
 	}
-	if low, high, ok := bandOf(m.Demand, func(p compare.BandPoint) money.Amount { return p.Revenue }); ok {
-		rows = append(rows, intervalRow{"if demand answers: revenue", low, high, nil, "", "demand"})
-	}
-	if low, high, ok := bandOf(m.Demand, func(p compare.BandPoint) money.Amount { return p.Margin }); ok {
-		rows = append(rows, intervalRow{"if demand answers: margin", low, high, nil, "", "demand"})
+	for _, what := range []string{"revenue", "margin"} {
+		if b := bandFor(m, what); b != nil {
+			rows = append(rows, intervalRow{"if demand answers: " + what, b.Low, b.High, nil, "", "demand"})
+		}
 	}
 	return rows
-}
-
-// bandOf is the least and the largest over the plausible band: of the points that
-// somebody found, and of the curve between them, which may lie beyond both.
-func bandOf(d compare.DemandView, of func(compare.BandPoint) money.Amount) (low, high money.Amount, ok bool) {
-	take := func(p compare.BandPoint) {
-		a := of(p)
-		if !ok || value(a) < value(low) {
-			low = a
-		}
-		if !ok || value(a) > value(high) {
-			high = a
-		}
-		ok = true
-	}
-	for _, p := range d.Band {
-		take(p)
-	}
-	for _, p := range d.Curve {
-		if ok && p.Elasticity >= d.BandLow && p.Elasticity <= d.BandHigh {
-			take(compare.BandPoint{Revenue: p.Revenue, Margin: p.Margin})
-		}
-	}
-	return low, high, ok
 }
 
 func intervalChart(i int, m compare.Money) *chart {

@@ -152,6 +152,20 @@ func (a axis) place(f float64) px {
 	return a.From + px(share)*(a.To-a.From)
 }
 
+// shows reports whether a number lies on the axis.
+func (a axis) shows(f float64) bool { return f >= a.Low && f <= a.High }
+
+// within is which part of the way from one number to another lies on the axis, as
+// shares of it; ok is false where none does.
+func (a axis) within(from, to float64) (begin, end float64, ok bool) {
+	if from == to {
+		return 0, 1, a.shows(from)
+	}
+	low, high := (a.Low-from)/(to-from), (a.High-from)/(to-from)
+	begin, end = math.Max(0, math.Min(low, high)), math.Min(1, math.Max(low, high))
+	return begin, end, begin < end
+}
+
 // label writes a tick of an axis, in thousands or millions where its numbers are.
 func (a axis) label(f float64) string {
 	most := math.Max(math.Abs(a.Low), math.Abs(a.High))

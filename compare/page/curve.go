@@ -38,11 +38,13 @@ func curveChart(i int, m compare.Money) *chart {
 		return nil
 	}
 	c := &chart{ID: fmt.Sprintf("curve-%d", i), Title: "Difference of revenue and margin by price elasticity, " + m.Currency}
-	c.Desc = fmt.Sprintf("From elasticity 0, where nobody answers to another price, to %s. Revenue goes from %s to %s, margin from %s to %s. %s %s",
-		decimal(points[len(points)-1].Elasticity, 1),
-		aboutSigned(points[0].Revenue), aboutSigned(points[len(points)-1].Revenue),
-		aboutSigned(points[0].Margin), aboutSigned(points[len(points)-1].Margin),
-		m.Demand.Revenue.Sentence, m.Demand.Margin.Sentence)
+	last := points[len(points)-1]
+	c.Desc = fmt.Sprintf("From elasticity 0, where nobody answers to another price, to %s. Revenue goes from %s to %s", decimal(last.Elasticity, 1),
+		aboutSigned(points[0].Revenue), aboutSigned(last.Revenue))
+	if costKnown(m) {
+		c.Desc += fmt.Sprintf(", margin from %s to %s", aboutSigned(points[0].Margin), aboutSigned(last.Margin))
+	}
+	c.Desc += ". " + m.Demand.Revenue.Sentence + " " + m.Demand.Margin.Sentence
 	for _, s := range sizes {
 		c.Drawings = append(c.Drawings, drawCurve(s, c.ID, points, m))
 	}
@@ -65,32 +67,55 @@ func curveOf(d compare.DemandView) []compare.CurvePoint {
 	return out
 }
 
-// reachOf is what the vertical axis has to show. Linear demand is followed over the
-// plausible band only: far from it it goes off to where it would flatten all else.
-func reachOf(points []compare.CurvePoint, d compare.DemandView) reach {
-	var r reach
-	for _, p := range points {
-		r.money(p.Revenue, p.Margin)
-		if p.Elasticity >= min(d.BandLow, d.BandHigh) {
-			r.money(p.RevenueLinear, p.MarginLinear)
+// reachOf is what the vertical axis has to show: the exact difference and the whole of
+// the plausible band, and of the rest as much again on either side. Where a few prices
+// fall to nearly nothing constant elasticity goes on to trillions, and would flatten all
+// else; so a curve may leave the chart, and its table has the figures.
+func reachOf(points []compare.CurvePoint, m compare.Money) reach {
+	var all, core reach
+	for _, of := range seriesOf(m) {
+		core.money(of.read(points[0]).free)
+		if b := bandOf(m.Demand, of.read); b != nil {
+			core.money(b.Low, b.High)
 		}
-		for _, a := range []*money.Amount{p.RevenueCapped, p.MarginCapped} {
-			if a != nil {
-				r.money(*a)
+		for _, p := range points {
+			r := of.read(p)
+			all.money(r.free)
+			if r.stock != nil {
+				all.money(*r.stock)
 			}
 		}
 	}
-	return r
+	room := core.high - core.low
+	if room == 0 {
+		return all
+	}
+	return reach{max(min(all.low, core.low), core.low-room), min(max(all.high, core.high), core.high+room)}
+}
+
+// series is a line of the chart, with the form of its marks.
+type series struct {
+	class, form string
+	read        func(compare.CurvePoint) reading
+}
+
+// seriesOf are those that there is something to say of, the first drawn first.
+func seriesOf(m compare.Money) []series {
+	all := []series{{"margin", "square", ofMargin}, {"revenue", "circle", ofRevenue}}
+	if !costKnown(m) {
+		return all[1:]
+	}
+	return all
 }
 
 func drawCurve(s size, id string, points []compare.CurvePoint, m compare.Money) drawing {
 	d := drawing{ID: id + "-" + s.class, Class: s.class, W: s.w}
-	crossings := breakEvens(m.Demand, points)
+	crossings := breakEvens(m, points)
 	labels, rows := placeCrossings(s, crossings, points)
 	top := s.top + px(rows)*18
 	bottom := top + s.h - s.top - s.bottom
 	d.H = bottom + s.bottom
-	r := reachOf(points, m.Demand)
+	r := reachOf(points, m)
 	y := newAxis(r.low, r.high, bottom, top, s.ticksY)
 	x := elasticityAxis(s, points)
 
@@ -108,7 +133,7 @@ func drawCurve(s size, id string, points []compare.CurvePoint, m compare.Money) 
 	}
 	d.line("zero", s.left, zero, s.w-s.right, zero)
 	drawElasticities(&d, s, x, bottom)
-	drawSeries(&d, x, y, points)
+	drawSeries(&d, x, y, points, seriesOf(m))
 	for i, c := range crossings {
 		at := x.place(c.at)
 		d.line("callout", at, labels[i].Y+4, at, zero)
@@ -142,20 +167,48 @@ func drawElasticities(d *drawing, s size, x axis, bottom px) {
 	d.text("axis", "middle", (s.left+s.w-s.right)/2, bottom+38, title)
 }
 
-func drawSeries(d *drawing, x, y axis, points []compare.CurvePoint) {
-	along := func(class string, of func(compare.CurvePoint) money.Amount) {
-		d.path(class, trace(x, y, points, of))
+func drawSeries(d *drawing, x, y axis, points []compare.CurvePoint, all []series) {
+	for _, s := range all {
+		d.path("linear "+s.class, trace(x, y, points, func(p compare.CurvePoint) money.Amount { return s.read(p).linear }))
 	}
-	along("linear margin", func(p compare.CurvePoint) money.Amount { return p.MarginLinear })
-	along("linear revenue", func(p compare.CurvePoint) money.Amount { return p.RevenueLinear })
-	along("series margin", func(p compare.CurvePoint) money.Amount { return p.Margin })
-	along("series revenue", func(p compare.CurvePoint) money.Amount { return p.Revenue })
-	for _, p := range points {
-		if p.MarginCapped != nil {
-			d.mark("square", "capped margin", x.place(p.Elasticity), y.place(value(*p.MarginCapped)))
+	for _, s := range all {
+		d.path("series "+s.class, trace(x, y, points, func(p compare.CurvePoint) money.Amount { return s.read(p).free }))
+	}
+	for _, s := range all {
+		for _, p := range points {
+			if a := s.read(p).stock; a != nil && y.shows(value(*a)) {
+				d.mark(s.form, "capped "+s.class, x.place(p.Elasticity), y.place(value(*a)))
+			}
 		}
-		if p.RevenueCapped != nil {
-			d.mark("circle", "capped revenue", x.place(p.Elasticity), y.place(value(*p.RevenueCapped)))
+	}
+	goOn(d, x, y, points, all)
+}
+
+// goOn says where a curve leaves the chart that it does not end there.
+func goOn(d *drawing, x, y axis, points []compare.CurvePoint, all []series) {
+	rows := map[string]px{}
+	for _, s := range slices.Backward(all) { // the one that leaves first
+		for i := len(points) - 1; i > 0; i-- {
+			before, v := value(s.read(points[i-1]).free), value(s.read(points[i]).free)
+			if y.shows(v) {
+				break // it comes to its end on the chart
+			}
+			if !y.shows(before) {
+				continue
+			}
+			arrow, at, step := " goes on ↑", y.To+14, px(17)
+			if v < y.Low {
+				arrow, at, step = " goes on ↓", y.From-6, -17
+			}
+			_, share, _ := y.within(before, v)
+			left, right := x.place(points[i-1].Elasticity), x.place(points[i].Elasticity)
+			edge, anchor := left+px(share)*(right-left)+8, "start"
+			if edge+widthOf(s.class+arrow) > x.To {
+				edge, anchor = edge-20-max(rows[arrow], -rows[arrow]), "end" // the curve is further left down there
+			}
+			d.text("label "+s.class, anchor, edge, at+rows[arrow], s.class+arrow)
+			rows[arrow] += step
+			break
 		}
 	}
 }
@@ -163,15 +216,23 @@ func drawSeries(d *drawing, x, y axis, points []compare.CurvePoint) {
 // trace draws a line through the points, as far as it stays on the chart.
 func trace(x, y axis, points []compare.CurvePoint, of func(compare.CurvePoint) money.Amount) string {
 	var b strings.Builder
-	command := "M"
-	for _, p := range points {
-		v := value(of(p))
-		if v < y.Low || v > y.High {
-			command = "M"
+	open := false
+	for i := 1; i < len(points); i++ {
+		from, to := value(of(points[i-1])), value(of(points[i]))
+		begin, end, ok := y.within(from, to)
+		if !ok {
+			open = false
 			continue
 		}
-		b.WriteString(command + at(x.place(p.Elasticity), y.place(v)))
-		command = "L"
+		along := func(share float64) string {
+			left, right := x.place(points[i-1].Elasticity), x.place(points[i].Elasticity)
+			return at(left+px(share)*(right-left), y.place(from+share*(to-from)))
+		}
+		if !open || begin > 0 {
+			b.WriteString("M" + along(begin))
+		}
+		b.WriteString("L" + along(end))
+		open = end == 1
 	}
 	return b.String()
 }
@@ -183,7 +244,7 @@ type crossing struct {
 }
 
 // breakEvens are those of constant elasticity that lie on the chart.
-func breakEvens(d compare.DemandView, points []compare.CurvePoint) []crossing {
+func breakEvens(m compare.Money, points []compare.CurvePoint) []crossing {
 	low, high := points[len(points)-1].Elasticity, points[0].Elasticity
 	var out []crossing
 	add := func(roots []float64, class string) {
@@ -193,8 +254,10 @@ func breakEvens(d compare.DemandView, points []compare.CurvePoint) []crossing {
 			}
 		}
 	}
-	add(d.Revenue.Constant, "revenue")
-	add(d.Margin.Constant, "margin")
+	add(m.Demand.Revenue.Constant, "revenue")
+	if costKnown(m) {
+		add(m.Demand.Margin.Constant, "margin")
+	}
 	slices.SortStableFunc(out, func(a, b crossing) int { return cmp.Compare(b.at, a.at) })
 	return out
 }
@@ -220,18 +283,21 @@ func curveKeys(m compare.Money, points []compare.CurvePoint) []key {
 	}
 	keys := []key{
 		{stroke("series revenue"), "revenue"},
-		{stroke("series margin"), "margin, where the cost is known"},
-		{stroke("linear revenue"), "dashed: linear demand"},
 	}
+	if costKnown(m) {
+		keys = append(keys, key{stroke("series margin"), "margin, where the cost is known"})
+	}
+	keys = append(keys, key{stroke("linear revenue"), "dashed: linear demand"})
 	if m.Demand.BandLow != m.Demand.BandHigh {
 		keys = append(keys, key{[]shape{{Kind: "rect", Class: "band", X: 1, Y: 2, X2: 26, Y2: 12}},
 			"plausible, " + decimal(max(m.Demand.BandLow, m.Demand.BandHigh), 2) + " to " + decimal(min(m.Demand.BandLow, m.Demand.BandHigh), 2)})
 	}
 	if slices.ContainsFunc(points, func(p compare.CurvePoint) bool { return p.RevenueCapped != nil }) {
-		keys = append(keys, key{[]shape{
-			{Kind: "path", Class: "capped revenue", D: outline("circle", 7, 8)},
-			{Kind: "path", Class: "capped margin", D: outline("square", 21, 8)},
-		}, "as far as stock allows"})
+		marks := []shape{{Kind: "path", Class: "capped revenue", D: outline("circle", 7, 8)}}
+		if costKnown(m) {
+			marks = append(marks, shape{Kind: "path", Class: "capped margin", D: outline("square", 21, 8)})
+		}
+		keys = append(keys, key{marks, "as far as stock allows"})
 	}
 	return append(keys, key{[]shape{{Kind: "rect", Class: "loss-ground", X: 1, Y: 2, X2: 26, Y2: 12}}, "below zero: a loss"})
 }

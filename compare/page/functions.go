@@ -8,6 +8,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 
 	"banyan/compare"
 	"banyan/money"
@@ -26,7 +27,7 @@ var functions = template.FuncMap{
 	"first": first, "left": left, "more": more, "ends": ends,
 	"ladder": func() []step { return ladder },
 	"broken": broken, "brokenFirst": brokenFirst,
-	"band": bandFor, "tabled": tabled, "ranking": newRanking, "settings": settingsOf,
+	"band": bandFor, "stock": stockFor, "found": foundFor, "costKnown": costKnown, "untold": untold, "reason": reasonOf, "number": signedNumber, "tabled": tabled, "ranking": newRanking, "settings": settingsOf,
 	"curve": curveChart, "sure": intervalChart, "moves": movesChart, "moveName": moveName,
 	"days": daysChart, "dayBars": dayBars,
 	"weekly":      func(days []compare.DayView) bool { return len(days) > maxDays },
@@ -99,26 +100,6 @@ func brokenFirst(gs []compare.Guardrail) []compare.Guardrail {
 	return out
 }
 
-// bandView is what demand may make of a difference.
-type bandView struct {
-	Low, High money.Amount
-	From, To  float64 // elasticities, the weaker one first
-	Holds     string
-}
-
-// bandFor gives that of revenue or of margin; nil where no band is known.
-func bandFor(m compare.Money, what string) *bandView {
-	of, holds := func(p compare.BandPoint) money.Amount { return p.Revenue }, m.Demand.Revenue.Holds
-	if what == "margin" {
-		of, holds = func(p compare.BandPoint) money.Amount { return p.Margin }, m.Demand.Margin.Holds
-	}
-	low, high, ok := bandOf(m.Demand, of)
-	if !ok {
-		return nil
-	}
-	return &bandView{low, high, math.Max(m.Demand.BandLow, m.Demand.BandHigh), math.Min(m.Demand.BandLow, m.Demand.BandHigh), holds}
-}
-
 // tabled are the points of a curve that go into its table: every half, and those that
 // stock was looked at for.
 func tabled(d compare.DemandView) []compare.CurvePoint {
@@ -165,4 +146,9 @@ func settingsOf(s compare.Settings) ([]setting, error) {
 		out = append(out, setting{name, clean(string(raw), 200)})
 	}
 	return out, nil
+}
+
+// untold are the reasons of a verdict that its sentence does not say already.
+func untold(v compare.Verdict) []string {
+	return slices.DeleteFunc(slices.Clone(v.Why), func(why string) bool { return strings.Contains(v.Sentence, why) })
 }

@@ -63,7 +63,10 @@ func (m *marker) report(d doc) {
 	m.line("## %s: %s\n", verdictMark(r.Verdict.Rung), escape(string(r.Verdict.Rung)))
 	m.line("**%s**\n", escape(r.Verdict.Sentence))
 	m.line("Candidate %s, %s to %s, %s, as of %s.", verbatim(short(80, r.Candidate.Name)), escape(r.Window.FirstDay), escape(r.Window.LastDay), plural(r.Window.Orders, "order", "orders"), moment(r.AsOf))
-	for _, why := range first(d.Cut.Few, r.Verdict.Why).([]string) {
+	if why := untold(r.Verdict); len(why) > 0 {
+		m.line("")
+	}
+	for _, why := range first(d.Cut.Few, untold(r.Verdict)).([]string) {
 		m.line("- %s", escape(why))
 	}
 	m.headline(d)
@@ -98,22 +101,22 @@ func (m *marker) headline(d doc) {
 		m.line("\n✗ No money is shown: the books do not add up, or the comparison is unhealthy.")
 		return
 	}
-	m.table("Exact, this window", "Revenue:", "%:", "Margin:", "%:", "Cost known:")
+	m.table("Exact, if customers buy the same", "Revenue:", "%:", "Margin:", "%:", "Cost known:")
 	for _, c := range d.Currencies {
 		h := c.Headline
 		margin, relative := "unknown", ""
-		if h.Margin.Share > 0 {
+		if costKnown(c) {
 			margin, relative = arrow(h.Margin.Diff), change(ratio(h.Margin.Diff, h.Margin.Control))
 		}
 		m.row(escape(c.Currency), arrow(h.Diff), change(h.Percent), margin, relative, share(h.Margin.Share))
 	}
 	m.left(more(d.Cut.Currencies, d.R.Currencies))
-	m.table("Estimates, not sums", "A next period like it, 95 %:", "Revenue if demand answers:", "Margin if demand answers:")
+	m.table("Estimates: nobody can know them exactly", "Revenue of a next period like it, 95 %:", "Revenue if demand answers:", "Margin if demand answers:")
 	for _, c := range d.Currencies {
 		m.row(escape(c.Currency), ranged(c.Projection.Sequence), bandText(c, "revenue"), bandText(c, "margin"))
 	}
 	m.line("\n<details><summary>What this rests on</summary>\n")
-	for _, a := range first(d.Cut.Few, d.R.Assumptions).([]string) {
+	for _, a := range first(d.Cut.Rows, d.R.Assumptions).([]string) {
 		m.line("- %s", escape(a))
 	}
 	m.line("\n</details>")
@@ -122,7 +125,7 @@ func (m *marker) headline(d doc) {
 func bandText(c compare.Money, what string) string {
 	b := bandFor(c, what)
 	if b == nil {
-		return nothing
+		return "unknown"
 	}
 	return aboutSigned(b.Low) + " to " + aboutSigned(b.High)
 }
@@ -186,7 +189,7 @@ func (m *marker) causes(d doc) {
 		for _, v := range first(d.Cut.Rows, c.Causes).([]compare.CauseView) {
 			m.row(escape(short(60, string(v.Cause))), count(v.Lines), arrow(v.Diff))
 		}
-		m.row("*of it arithmetic, no policy*", "", arrow(c.Headline.Arithmetic))
+		m.row("*of it no policy*", "", arrow(c.Headline.Arithmetic))
 		m.left(more(d.Cut.Rows, c.Causes))
 	}
 }

@@ -17,14 +17,20 @@ const textLines = 30
 // Text writes what fits one screen of a terminal, at most 30 lines of the given width
 // (at least 60): the verdict, the headline, the books, guardrails, and what to do next.
 func Text(w io.Writer, r *compare.Report, width int) error {
-	t := texter{width: max(width, 60)}
-	d := newDoc(r, cut{Rows: 5, Few: 3, Currencies: 3, Text: 400})
-	t.verdict(d.R)
-	t.money(d)
-	t.books(d.R.Reconciliation)
-	t.guardrails(d.R.Guardrails)
-	t.operations(d.R.Operations)
-	t.next(d.R.Verdict)
+	var t texter
+	for currencies := 3; currencies > 0; currencies-- {
+		t = texter{width: max(width, 60)}
+		d := newDoc(r, cut{Rows: 5, Few: 3, Currencies: currencies, Text: 400})
+		t.verdict(d.R)
+		t.money(d)
+		t.books(d.R.Reconciliation)
+		t.guardrails(d.R.Guardrails)
+		t.operations(d.R.Operations)
+		t.next(d.R.Verdict)
+		if bytes.Count(t.Bytes(), []byte("\n")) <= textLines {
+			break
+		}
+	}
 	_, err := t.WriteTo(w)
 	return err
 }
@@ -35,9 +41,11 @@ type texter struct {
 	width int
 }
 
+// margin is where texts begin, after their names.
+const margin = 12
+
 // say writes a text under a name, on at most so many lines.
 func (t *texter) say(name, text string, most int) {
-	const margin = 12
 	lines := wrap(text, t.width-margin)
 	if len(lines) > most {
 		lines[most-1] = clean(lines[most-1]+" "+lines[most], t.width-margin-1)
@@ -80,15 +88,14 @@ func (t *texter) verdict(r *compare.Report) {
 	t.say("Candidate", name, 1)
 	t.say("Verdict", strings.ToUpper(string(r.Verdict.Rung)), 1)
 	t.say("", r.Verdict.Sentence, 6)
-	if r.Verdict.DaysLeft > 0 {
-		t.say("", "About "+plural(r.Verdict.DaysLeft, "day", "days")+" more until there is enough.", 1)
-	}
 }
 
+// money says of each currency what is exact and what is not. No figure is ever cut: what
+// is too long goes on in the next line.
 func (t *texter) money(d doc) {
 	t.WriteByte('\n')
 	if d.R.Verdict.HideMoney {
-		t.say("Money", "✗ not shown: the books do not add up, or the comparison is unhealthy", 1)
+		t.say("Money", "✗ not shown: the books do not add up, or the comparison is unhealthy", 2)
 		for _, why := range first(d.Cut.Few, d.R.Verdict.Why).([]string) {
 			t.say("", why, 2)
 		}
@@ -96,28 +103,44 @@ func (t *texter) money(d doc) {
 	}
 	for _, c := range d.Currencies {
 		h := c.Headline
-		margin := "margin unknown"
-		if h.Margin.Share > 0 {
-			margin = "margin " + signed(h.Margin.Diff)
+		earned := "margin unknown"
+		if costKnown(c) {
+			earned = "margin " + keep(signedNumber(h.Margin.Diff))
 		}
-		t.say(short(10, c.Currency), fmt.Sprintf("revenue %s (%s), %s; exact", signed(h.Diff), change(h.Percent), margin), 1)
+		t.say(short(10, c.Currency), fmt.Sprintf("exact: revenue %s (%s), %s", keep(signedNumber(h.Diff)), keep(change(h.Percent)), earned), 2)
 		estimate := "no estimate yet"
 		if s := c.Projection.Sequence; s.Known() {
-			estimate = "next period " + between(s.Low, s.High)
+			estimate = "about, a next period like it: " + between(s.Low, s.High)
 		}
-		if b := bandFor(c, "revenue"); b != nil {
-			estimate += "; with demand " + between(b.Low, b.High)
+		t.say("", estimate, 2)
+		if len(d.Currencies) == 1 && len(d.More) == 0 {
+			t.demand(c)
 		}
-		t.say("", estimate, 1)
 	}
 	if n := len(d.More); n > 0 {
 		t.say("", "and "+plural(n, "more currency", "more currencies"), 1)
 	}
 }
 
+// demand is for a report of one currency; of more it would not fit a screen.
+func (t *texter) demand(c compare.Money) {
+	b := bandFor(c, "revenue")
+	if b == nil {
+		return
+	}
+	text := "revenue " + between(b.Low, b.High)
+	if m := bandFor(c, "margin"); m != nil {
+		text += ", margin " + between(m.Low, m.High)
+	}
+	t.say("", "about, if demand answers: "+text, 2)
+}
+
+// keep holds a figure together.
+func keep(text string) string { return strings.ReplaceAll(text, " ", noBreak) }
+
 // between is a range, its currency being known from the line it stands on.
 func between(low, high money.Amount) string {
-	return roughSigned(low) + " to " + roughSigned(high)
+	return keep(roughSigned(low) + " to " + roughSigned(high))
 }
 
 // books are three lines: orders, money, and the check by another program.
@@ -185,7 +208,8 @@ func (t *texter) guardrails(gs []compare.Guardrail) {
 	}
 	t.say("Guardrails", fmt.Sprintf("✗ %s of %s broken", count(n), count(len(gs))), 1)
 	for _, g := range brokenFirst(gs)[:min(n, 3)] {
-		t.say("", fmt.Sprintf("✗ %s: %s, limit %s", g.Name, g.Value, g.Limit), 1)
+		figures := fmt.Sprintf(": %s (%s)", g.Value, g.Limit)
+		t.say("", keep("✗ "+short(max(8, t.width-margin-4-utf8.RuneCountInString(figures)), g.Name)+figures), 1)
 	}
 }
 

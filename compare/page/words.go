@@ -26,6 +26,9 @@ func exact(a money.Amount) string { return withCode(plain(a), a.Currency) }
 // signed is exact, with a plus before what is above zero.
 func signed(a money.Amount) string { return withCode(plus(plain(a), a.Amount), a.Currency) }
 
+// signedNumber is signed without the currency, which stands beside it.
+func signedNumber(a money.Amount) string { return plus(plain(a), a.Amount) }
+
 // about is for estimates, which would pretend with all their digits: whole units from
 // a hundred on, else the minor unit.
 func about(a money.Amount) string { return withCode(roughly(a), a.Currency) }
