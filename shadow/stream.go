@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type Stream struct {
 	prices map[string][]proposal // by product, in the order of positions
 	floor  control.Mark          // what lies before it has been forgotten
 	odd    int64                 // records that could not be read
+	builds []string              // of the prices that orders were joined with
 }
 
 // streamPart is one partition of the candidate's topic.
@@ -55,6 +57,7 @@ type proposal struct {
 	tierQty int64
 	rule    string
 	chance  string
+	build   string
 }
 
 // Types of a candidate's records.
@@ -65,6 +68,9 @@ const (
 
 // Proposed is the data of a PriceProposed event.
 type Proposed struct {
+	// Build is the candidate's own, where it says so: prices of several builds are
+	// those of none.
+	Build string `json:"build"`
 	State *struct {
 		Product      string       `json:"product"`
 		Unit         money.Amount `json:"unit"`
@@ -131,6 +137,7 @@ func (s *Stream) join(o *quote.Order, at control.Mark) *quote.Answer {
 			price.Unit = p.tier
 		}
 		a.Lines = append(a.Lines, price)
+		s.answeredBy(p.build)
 		if p.at.Compare(latest) > 0 {
 			latest, a.AsOf = p.at, p.text
 		}
@@ -252,12 +259,31 @@ func (s *Stream) take(p *streamPart, r *event.Record) {
 	// A position that steps back is taken for where the partition already was: what
 	// has been published cannot have been made earlier than what lies before it.
 	all := append(s.prices[product], proposal{p.at, quote.FormatAsOf(p.at.Generation, p.at.LSN),
-		st.Unit, st.Tier, st.TierQuantity, st.Rule, st.Propensity})
+		st.Unit, st.Tier, st.TierQuantity, st.Rule, st.Propensity, d.Build})
 	// A product may be told of in two partitions, of which one is ahead.
 	for i := len(all) - 1; i > 0 && all[i-1].at.Compare(all[i].at) > 0; i-- {
 		all[i-1], all[i] = all[i], all[i-1]
 	}
 	s.prices[product] = all
+}
+
+func (s *Stream) answeredBy(build string) {
+	if build == "" || len(s.builds) > 0 && s.builds[len(s.builds)-1] == build {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.builds, build) {
+		s.builds = append(s.builds, build)
+	}
+}
+
+// Named is nothing but the builds whose prices orders were joined with since this
+// process began; a topic has no other name.
+func (s *Stream) Named() (name string, builds []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return "", slices.Clone(s.builds)
 }
 
 func (s *Stream) pause(reason string) {

@@ -131,7 +131,7 @@ func TestOnlyOurRecordsMayComeBetween(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := openProposals(ctx, s.cluster, topic, pricing.NewView(d), nil)
+	p, err := openProposals(ctx, s.cluster, topic, d, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

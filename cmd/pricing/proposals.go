@@ -31,6 +31,7 @@ type proposals struct {
 	cluster *bus.Cluster
 	topic   string
 	view    *pricing.View
+	build   string // of the rules: each event says which made it
 	log     *slog.Logger
 
 	parts []tail
@@ -64,8 +65,8 @@ func (o *otherWriter) Error() string {
 }
 
 // openProposals reads our topic from its first record: there is where we stand.
-func openProposals(ctx context.Context, cluster *bus.Cluster, topic string, view *pricing.View, log *slog.Logger) (*proposals, error) {
-	p := &proposals{cluster: cluster, topic: topic, view: view, log: log, told: map[string]pricing.Proposal{}}
+func openProposals(ctx context.Context, cluster *bus.Cluster, topic string, d *pricing.Demand, log *slog.Logger) (*proposals, error) {
+	p := &proposals{cluster: cluster, topic: topic, view: pricing.NewView(d), build: d.Build(), log: log, told: map[string]pricing.Proposal{}}
 	ranges, err := cluster.AllEnds(ctx, topic)
 	if err != nil {
 		return nil, err
@@ -196,8 +197,9 @@ func (p *proposals) propose(name string, at event.Position, because *pricing.Fac
 func (p *proposals) put(part int, id event.ID, kind string, committed, occurred time.Time, state any) error {
 	data, err := json.Marshal(struct {
 		OccurredAt time.Time `json:"occurredAt"`
+		Build      string    `json:"build"`
 		State      any       `json:"state"`
-	}{occurred.UTC(), state})
+	}{occurred.UTC(), p.build, state})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", id, err)
 	}

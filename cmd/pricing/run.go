@@ -104,7 +104,7 @@ func (a *app) run(ctx context.Context, f runFlags) error {
 	for _, w := range warnings {
 		a.Log.Warn("the topic is not as it should be", "topic", f.topic, "warning", w)
 	}
-	p, err := openProposals(ctx, cluster, f.topic, pricing.NewView(d), a.Log)
+	p, err := openProposals(ctx, cluster, f.topic, d, a.Log)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func (a *app) chooseTopic(f *candidateFlags) (*chosen, error) {
 	}
 	s := &shadow.Stream{Topic: f.topic}
 	c := &chosen{name: plainName(f.topic[len(shadow.OwnPrefix):]), is: "topic " + f.topic, stream: s, close: func() {}}
-	c.who = shadow.Candidates{Who: compare.Candidate{Name: f.topic, Mode: "stream"}, Pricer: s}
+	c.who = shadow.Candidates{Who: compare.Candidate{Name: f.topic, Mode: "stream"}, Pricer: s, Named: s.Named}
 	return c, nil
 }
 
