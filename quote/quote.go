@@ -27,7 +27,8 @@ type Order struct {
 	Order string `json:"order"`
 	// AsOf is the position of the order's commit, generation:LSN. What the context
 	// says was known strictly before it, and an answer may rest on nothing that is
-	// not: its own AsOf must not be greater.
+	// not: its own AsOf must not be greater, and is equal only where nothing of the
+	// order's own transaction was used.
 	AsOf string `json:"asOf"`
 	// Customer is a salted digest of the customer's key, the same for all orders of
 	// a customer within a run; empty for a guest.
