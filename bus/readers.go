@@ -15,6 +15,7 @@ import (
 // has no readers.
 func (c *Cluster) Readers(ctx context.Context, topic string) ([]string, error) {
 	const op = "list the readers"
+	c.forget() // a topic may have come a moment ago
 	m, err := c.metadata(ctx)
 	if err != nil {
 		return nil, err
