@@ -283,7 +283,7 @@ func (s *core) price(n *compare.Line, p *quote.Price, clues *compare.Clues) {
 			return
 		}
 	}
-	n.Candidate, n.Quoted, n.Rule = unit.Units, quoted, p.Rule
+	n.Candidate, n.Quoted, n.Rule = unit.Units, quoted, ruleName(p.Rule)
 	clues.SawStock, clues.Minor, clues.Taxes = p.SawStock, s.minor(n.Currency), s.opts.Taxes
 	n.Cause = clues.Cause(n)
 }

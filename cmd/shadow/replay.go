@@ -169,7 +169,7 @@ func (r *replayed) printLine(w io.Writer, n *shadow.EntryLine) {
 	amount := func(u compare.Units) money.Amount {
 		return shorter(money.Amount{Amount: u, Scale: compare.Scale, Currency: n.Currency})
 	}
-	fmt.Fprintf(w, "\nline %d: %d of product %s\n", n.Line, n.Quantity, n.Product)
+	fmt.Fprintf(w, "\nline %d: %d of product %s\n", n.Line, n.Quantity, shadow.Plain(n.Product))
 	if n.Reason != "" {
 		fmt.Fprintf(w, "  paid %s each; not compared: %s\n", amount(n.Control), n.Reason)
 		return
@@ -191,7 +191,7 @@ func (r *replayed) printLine(w io.Writer, n *shadow.EntryLine) {
 }
 
 func printKnown(w io.Writer, k *quote.Product) {
-	fmt.Fprintf(w, "  known: %s", k.Description)
+	fmt.Fprintf(w, "  known: %s", shadow.Plain(k.Description))
 	if k.List.Currency != "" {
 		fmt.Fprintf(w, "; list %s", k.List)
 	}
@@ -211,18 +211,18 @@ func printTrail(w io.Writer, p *quote.Price) {
 	for _, s := range p.Trail {
 		var notes []string
 		if s.Since != "" {
-			notes = append(notes, "since "+s.Since)
+			notes = append(notes, "since "+shadow.Plain(s.Since))
 		}
 		if s.Clamp {
 			notes = append(notes, "held")
 		}
-		line := "  rule " + s.Rule
+		line := "  rule " + shadow.Plain(s.Rule)
 		if len(notes) > 0 {
 			line += " (" + strings.Join(notes, ", ") + ")"
 		}
 		fmt.Fprintf(w, "%s: %s -> %s\n", line, s.From, s.To)
 		if s.Why != "" {
-			fmt.Fprintf(w, "       %s\n", s.Why)
+			fmt.Fprintf(w, "       %s\n", shadow.Plain(s.Why))
 		}
 	}
 }
