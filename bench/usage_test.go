@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"banyan/internal/pgtest"
@@ -129,4 +130,15 @@ func peakRSS(pid int) float64 {
 // used is what a finished process and its children used, in seconds.
 func used(cmd *exec.Cmd) float64 {
 	return (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+}
+
+// ownCPU is what this process has used, in seconds.
+func ownCPU(t testing.TB) float64 {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	seconds := func(v syscall.Timeval) float64 { return float64(v.Sec) + float64(v.Usec)/1e6 }
+	return seconds(u.Utime) + seconds(u.Stime)
 }
