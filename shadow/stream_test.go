@@ -186,8 +186,8 @@ func TestWhatACandidatePublishesMayBeOdd(t *testing.T) {
 	first := p.record(0, PriceProposed, "a", 0x10, `{"state":{"unit":{"amount":1000,"scale":3,"currency":"GBP"}}}`) // its product is the key
 	p.put(0, first)
 	p.price(0, "a", 0x20, 2000)
-	p.put(0, first)                                                           // a repeat
 	p.price(0, "a", 0x18, 3000)                                               // it steps back, and was made at 0x20 at the earliest
+	p.put(0, first)                                                           // a repeat
 	p.put(0, event.Record{Key: []byte("a"), Value: []byte("{}")})             // from nobody
 	p.put(0, p.record(0, PriceProposed, "a", 0x22, `{"state":{"unit":"x"}}`)) // as nobody reads it
 	p.put(0, p.record(0, PriceProposed, "a", 0x23, `{"state":null}`))
