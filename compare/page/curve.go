@@ -202,11 +202,15 @@ func goOn(d *drawing, x, y axis, points []compare.CurvePoint, all []series) {
 			}
 			_, share, _ := y.within(before, v)
 			left, right := x.place(points[i-1].Elasticity), x.place(points[i].Elasticity)
-			edge, anchor := left+px(share)*(right-left)+8, "start"
-			if edge+widthOf(s.class+arrow) > x.To {
-				edge, anchor = edge-20-max(rows[arrow], -rows[arrow]), "end" // the curve is further left down there
+			edge, anchor, text := left+px(share)*(right-left)+8, "start", s.class+arrow
+			if edge+widthOf(text) > x.To {
+				// The curve is further left down there.
+				edge, anchor = edge-20-max(rows[arrow], -rows[arrow]), "end"
 			}
-			d.text("label "+s.class, anchor, edge, at+rows[arrow], s.class+arrow)
+			if anchor == "end" && edge-widthOf(text) < x.From {
+				text = strings.TrimSpace(arrow) // on a phone; it is told by its colour
+			}
+			d.text("label "+s.class, anchor, edge, at+rows[arrow], text)
 			rows[arrow] += step
 			break
 		}

@@ -27,7 +27,7 @@ var functions = template.FuncMap{
 	"first": first, "left": left, "more": more, "ends": ends,
 	"ladder": func() []step { return ladder },
 	"broken": broken, "brokenFirst": brokenFirst,
-	"band": bandFor, "stock": stockFor, "found": foundFor, "costKnown": costKnown, "untold": untold, "reason": reasonOf, "number": signedNumber, "tabled": tabled, "ranking": newRanking, "settings": settingsOf,
+	"band": bandFor, "stock": stockFor, "found": foundFor, "costKnown": costKnown, "untold": untold, "reason": reasonOf, "experiment": experiment, "number": signedNumber, "tabled": tabled, "ranking": newRanking, "settings": settingsOf,
 	"curve": curveChart, "sure": intervalChart, "moves": movesChart, "moveName": moveName,
 	"days": daysChart, "dayBars": dayBars,
 	"weekly":      func(days []compare.DayView) bool { return len(days) > maxDays },

@@ -81,7 +81,7 @@ func (m *marker) report(d doc) {
 		m.line("- %s", escape(c))
 	}
 	if n := r.Verdict.Next; n != nil {
-		m.line("\n**Next:** %s on %s of %s, for %s. %s Stop if %s", escape(n.Design), share(n.Share), escape(n.Segment), plural(n.Days, "day", "days"), escape(n.Why), escape(n.StopIf))
+		m.line("\n**Next:** a live test: %s. %s Stop if %s", escape(experiment(*n)), escape(n.Why), escape(n.StopIf))
 	}
 	m.line("\n<sub>Digest of the inputs %s, position %s, seed %d</sub>", verbatim(r.Inputs.Digest), verbatim(r.Inputs.Position), r.Inputs.Seed)
 }

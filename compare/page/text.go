@@ -18,9 +18,9 @@ const textLines = 30
 // (at least 60): the verdict, the headline, the books, guardrails, and what to do next.
 func Text(w io.Writer, r *compare.Report, width int) error {
 	var t texter
-	for currencies := 3; currencies > 0; currencies-- {
-		t = texter{width: max(width, 60)}
-		d := newDoc(r, cut{Rows: 5, Few: 3, Currencies: currencies, Text: 400})
+	for currencies := 3; currencies >= 0; currencies-- {
+		t = texter{width: max(width, 60), tight: currencies == 0}
+		d := newDoc(r, cut{Rows: 5, Few: 3, Currencies: max(currencies, 1), Text: 400})
 		t.verdict(d.R)
 		t.money(d)
 		t.books(d.R.Reconciliation)
@@ -39,10 +39,18 @@ func Text(w io.Writer, r *compare.Report, width int) error {
 type texter struct {
 	bytes.Buffer
 	width int
+	tight bool // sentences have to be short, or the rest would not fit a screen
 }
 
 // margin is where texts begin, after their names.
 const margin = 12
+
+func (t *texter) atMost(lines, tight int) int {
+	if t.tight {
+		return tight
+	}
+	return lines
+}
 
 // say writes a text under a name, on at most so many lines.
 func (t *texter) say(name, text string, most int) {
@@ -87,25 +95,28 @@ func (t *texter) verdict(r *compare.Report) {
 	}
 	t.say("Candidate", name, 1)
 	t.say("Verdict", strings.ToUpper(string(r.Verdict.Rung)), 1)
-	t.say("", r.Verdict.Sentence, 6)
+	t.say("", r.Verdict.Sentence, t.atMost(6, 3))
 }
 
 // money says of each currency what is exact and what is not. No figure is ever cut: what
 // is too long goes on in the next line.
 func (t *texter) money(d doc) {
+	if !d.R.Verdict.HideMoney && len(d.Currencies) == 0 {
+		return
+	}
 	t.WriteByte('\n')
 	if d.R.Verdict.HideMoney {
 		t.say("Money", "✗ not shown: the books do not add up, or the comparison is unhealthy", 2)
 		for _, why := range first(d.Cut.Few, d.R.Verdict.Why).([]string) {
-			t.say("", why, 2)
+			t.say("", why, t.atMost(2, 1))
 		}
 		return
 	}
 	for _, c := range d.Currencies {
 		h := c.Headline
-		earned := "margin unknown"
+		earned := keep("margin unknown")
 		if costKnown(c) {
-			earned = "margin " + keep(signedNumber(h.Margin.Diff))
+			earned = keep("margin " + signedNumber(h.Margin.Diff))
 		}
 		t.say(short(10, c.Currency), fmt.Sprintf("exact: revenue %s (%s), %s", keep(signedNumber(h.Diff)), keep(change(h.Percent)), earned), 2)
 		estimate := "no estimate yet"
@@ -130,7 +141,7 @@ func (t *texter) demand(c compare.Money) {
 	}
 	text := "revenue " + between(b.Low, b.High)
 	if m := bandFor(c, "margin"); m != nil {
-		text += ", margin " + between(m.Low, m.High)
+		text += ", " + keep("margin "+between(m.Low, m.High))
 	}
 	t.say("", "about, if demand answers: "+text, 2)
 }
@@ -161,9 +172,12 @@ func (t *texter) books(b compare.Reconciliation) {
 			aside += e.Events
 		}
 	}
-	t.say("Books", fmt.Sprintf("%s: %s compared + %s set aside of %s", state, count(compared), count(aside), plural(consumed, "order", "orders")), 1)
-	t.say("", sumsOf(b.Currencies), 1)
-	text := "projection of orders: " + b.Projection.State
+	t.say("Books", fmt.Sprintf("%s: %s compared + %s set aside of %s", state, count(compared), count(aside), plural(consumed, "order", "orders")), 2)
+	t.say("", sumsOf(b.Currencies), 2)
+	text := "a projection of the same orders: " + b.Projection.State
+	if b.Projection.State == "none" {
+		text = "there is no projection of orders to hold them against"
+	}
 	if len(b.Faults) > 0 {
 		text = b.Faults[0]
 	}
@@ -218,15 +232,15 @@ func (t *texter) operations(o *compare.Operations) {
 		return
 	}
 	text := fmt.Sprintf("%s of %s answered, p99 %s, breaker %s", count(o.Answered), plural(o.Asked, "order", "orders"), millis(o.P99), o.Breaker)
-	t.say("Calls", text, 1)
+	t.say("Calls", text, 2)
 }
 
 func (t *texter) next(v compare.Verdict) {
 	t.WriteByte('\n')
 	switch {
 	case v.Next != nil:
-		t.say("Next", fmt.Sprintf("%s on %s of %s, %s", v.Next.Design, share(v.Next.Share), v.Next.Segment, plural(v.Next.Days, "day", "days")), 2)
+		t.say("Next", "a live test: "+experiment(*v.Next)+", which finds the difference with a chance of "+trimmed(100*v.Next.Power, 0)+percents, t.atMost(3, 1))
 	case len(v.Changes) > 0:
-		t.say("Next", v.Changes[0], 2)
+		t.say("Next", v.Changes[0], t.atMost(3, 1))
 	}
 }

@@ -215,6 +215,15 @@ func plural[N int | int64](n N, one, many string) string {
 	return count(n) + noBreak + many
 }
 
+// experiment says in a line which one comes next.
+func experiment(e compare.Experiment) string {
+	where := e.Segment
+	if where == "all" {
+		where = "the shop"
+	}
+	return e.Design + " on " + trimmed(e.Share, 1) + percents + " of " + where + ", for " + plural(e.Days, "day", "days")
+}
+
 // step is a rung of the ladder, with what it means to somebody who sees it for the
 // first time.
 type step struct {
