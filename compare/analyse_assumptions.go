@@ -16,7 +16,7 @@ func (a *analysis) assumptions() []string {
 		arithmetic = arithmetic || c.money.Headline.Arithmetic.Amount != 0
 	}
 	missing, _ := a.coverage()
-	list := []string{"Demand is taken as it was: customers would have bought the same at the other prices. A shadow cannot see whether they would.",
+	list := []string{"Demand is taken as it was, which is called fixed demand: customers would have bought the same at the other prices. A shadow cannot see whether they would.",
 		"Intervals speak of a next period like this one, with the same range, season and customers of the same kind."}
 	for _, s := range []struct {
 		applies bool

@@ -207,8 +207,14 @@ func (a *analysis) against() string {
 		parts = append(parts, fmt.Sprintf("%d of %d guardrails are broken (%s)", len(broken), len(a.report.Guardrails), strings.Join(broken, "; ")))
 	}
 	for _, c := range a.decisive() {
-		if why, _ := a.harm(c); len(why) > 0 {
-			parts = append(parts, "the candidate loses in "+c.book.Currency+", and not by chance")
+		why, _ := a.harm(c)
+		_, sequence, _ := c.basis()
+		switch {
+		case len(why) == 0:
+		case sequence.Sign() == stats.Negative || c.sequence.Sign() == stats.Negative:
+			parts = append(parts, "the candidate loses in "+c.book.Currency+", which chance does not explain")
+		default:
+			parts = append(parts, "margin in "+c.book.Currency+" falls however strongly customers answer within what is plausible")
 		}
 	}
 	return strings.Join(parts, ", and ")
