@@ -189,10 +189,14 @@ func TestOrdersThatACandidateCannotBear(t *testing.T) {
 		reason compare.Reason
 		do     trouble
 	}{
-		{compare.Failed, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { http.Error(w, "no", 500) }},
+		{compare.Failed, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			http.Error(w, "no", http.StatusInternalServerError)
+		}},
 		{compare.Failed, func(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }},
 		{compare.Timeout, s.hang},
-		{compare.Refused, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { http.Error(w, "no", 400) }},
+		{compare.Refused, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			http.Error(w, "no", http.StatusBadRequest)
+		}},
 		{compare.Oversize, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 			w.Header().Set("Content-Type", "application/json")
 			for range 40 {
@@ -244,10 +248,14 @@ func TestCandidateThatIsDownIsWaitedFor(t *testing.T) {
 		{"nobody there", "connect", nil},
 		{"hangs", "no answer", func(s *service) trouble { return s.hang }},
 		{"error", "500", func(*service) trouble {
-			return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { http.Error(w, "no", 500) }
+			return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+				http.Error(w, "no", http.StatusInternalServerError)
+			}
 		}},
 		{"unavailable", "503", func(*service) trouble {
-			return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { http.Error(w, "no", 503) }
+			return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+				http.Error(w, "no", http.StatusServiceUnavailable)
+			}
 		}},
 		{"redirect", "redirect", func(*service) trouble {
 			return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
@@ -267,7 +275,7 @@ func TestCandidateThatIsDownIsWaitedFor(t *testing.T) {
 			r := h.start(args...)
 			live := r.listening()
 			h.eventually("history is compared", func() bool { return h.consumed() == h.shop.orders })
-			before := h.consumed()
+			before, busy := h.consumed(), h.goroutines(live)
 			if way.do == nil {
 				s.down()
 			} else {
@@ -285,6 +293,9 @@ func TestCandidateThatIsDownIsWaitedFor(t *testing.T) {
 			}
 			if _, metrics := h.ask(live + "/metrics"); !strings.Contains(metrics, "banyan_shadow_paused 1") {
 				t.Errorf("the metrics do not say that the shadow waits")
+			}
+			if now := h.goroutines(live); now > busy+100 { // 32 connections have two each
+				t.Errorf("%d goroutines while the candidate is down, %d before", now, busy)
 			}
 			if got := h.consumed(); got != before {
 				t.Errorf("%d orders were taken in while the candidate was down, %d before", got, before)
@@ -304,6 +315,23 @@ func TestCandidateThatIsDownIsWaitedFor(t *testing.T) {
 			h.books(h.caughtUp(0, args...), nil)
 		})
 	}
+}
+
+// goroutines is how many a run has.
+func (h *house) goroutines(live string) (n int) {
+	h.t.Helper()
+	_, metrics := h.ask(live + "/metrics")
+	for line := range strings.Lines(metrics) {
+		if text, ok := strings.CutPrefix(line, "go_goroutines "); ok {
+			if _, err := fmt.Sscan(text, &n); err != nil {
+				h.t.Fatal(err)
+			}
+		}
+	}
+	if n == 0 {
+		h.t.Errorf("the metrics do not count goroutines")
+	}
+	return n
 }
 
 // consumed is how many orders the shadow has taken in.
@@ -327,10 +355,10 @@ func TestFlakyCandidate(t *testing.T) {
 	s.misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		switch lot(16) {
 		case 0:
-			http.Error(w, "no", 503)
+			http.Error(w, "no", http.StatusServiceUnavailable)
 			return
 		case 1:
-			http.Error(w, "no", 500)
+			http.Error(w, "no", http.StatusInternalServerError)
 			return
 		case 2:
 			panic(http.ErrAbortHandler)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"banyan/compare"
+	"banyan/internal/pgtest"
 )
 
 // exact is what of a report must be the same for the same events and candidate,
@@ -175,4 +176,30 @@ func (h *house) consumes() {
 	h.t.Helper()
 	before := h.consumed()
 	h.eventually("orders are taken in", func() bool { return h.consumed() > before })
+}
+
+// Database and broker go away and come back under load, in order and by force.
+func TestServersRestart(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	rng := random(t)
+	server := pgtest.NewServer(t)
+	h.db = server.NewDB(t)
+	h.url = h.db.URL
+	r := h.start("--candidate", "builtin:demand")
+	r.await("running")
+	h.shop.underLoad(func() {
+		for _, bounce := range []func(){
+			func() { server.Restart(t) },
+			func() { h.broker.Restart(t) },
+			func() { server.Kill(t); server.Start(t) },
+		} {
+			<-within(rng, time.Second)
+			bounce()
+			h.consumes()
+		}
+	})
+	h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
+	r.stop()
+	h.asClean("demand", "--candidate", "builtin:demand")
 }

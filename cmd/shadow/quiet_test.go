@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -103,7 +104,15 @@ func TestNobodyElseIsCalled(t *testing.T) {
 		t.Errorf("a run has a flag for the shop's database:\n%s", help)
 	}
 	before := h.ends()
-	r := h.start("--candidate", s.url(), "--from", "start", "--live", "127.0.0.1:0")
+	caught := make(chan struct{}) // a call waits until its connection has been seen
+	s.misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		select {
+		case <-caught:
+			next.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	})
+	r := h.start("--candidate", s.url(), "--from", "start", "--live", "127.0.0.1:0", "--timeout", "9s")
 	live := strings.TrimPrefix(r.listening(), "http://")
 	db, err := url.Parse(h.url)
 	if err != nil {
@@ -114,9 +123,12 @@ func TestNobodyElseIsCalled(t *testing.T) {
 		allowed["tcp "+b] = true
 	}
 	seen := map[string]bool{}
+	var once sync.Once
 	h.eventually("history is compared", func() bool {
 		for peer := range peers(r.cmd.Process.Pid) {
-			seen[peer] = true
+			if seen[peer] = true; peer == "tcp "+s.addr {
+				once.Do(func() { close(caught) })
+			}
 		}
 		return h.consumed() == h.shop.orders
 	})
@@ -171,7 +183,7 @@ func TestNoSecretInAnyOutput(t *testing.T) {
 	s.misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		user, password, ok := r.BasicAuth()
 		if !ok || user != "me" || password != secret || r.URL.Query().Get("key") != key {
-			http.Error(w, "who are you?", 401)
+			http.Error(w, "who are you?", http.StatusUnauthorized)
 			return
 		}
 		logins.Add(1)
@@ -236,7 +248,7 @@ func TestNoSecretInAnyOutput(t *testing.T) {
 	}
 }
 
-// reasonOf looks an order's reason up in the journal.
+// reasonsOf looks an order's reason up in the journal.
 func (h *house) reasonsOf(want compare.Reason) func(l *sold) compare.Reason {
 	h.t.Helper()
 	is := map[string]bool{}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -513,15 +512,6 @@ func units(a money.Amount) int64 {
 		a.Amount *= 10
 	}
 	return a.Amount
-}
-
-// some gives lines that can be compared, at random.
-func (s *shop) some(n int) []sold {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := slices.DeleteFunc(slices.Clone(s.lines), func(l sold) bool { return l.own != "" })
-	s.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	return all[:min(n, len(all))]
 }
 
 // placeAt tells of an order with a business time of its own.
