@@ -221,7 +221,7 @@ func (r *Request) Operations() *compare.Operations {
 	_, paused := r.Paused()
 	o := &compare.Operations{Asked: int64(s.Orders), Answered: int64(s.Answered), Breaker: s.Breaker.State, Openings: int64(s.Breaker.Openings),
 		P50: milliseconds(s.PerRequest.P50), P95: milliseconds(s.PerRequest.P95), P99: milliseconds(s.PerRequest.P99),
-		Paused: paused.Round(100 * time.Millisecond).Seconds(), Sampled: 100, Errors: []compare.EventRow{}}
+		Paused: paused.Round(100 * time.Millisecond).Seconds(), Sampled: 100, Errors: []compare.EventRow{}, Notes: []string{"calls are counted since the run was last started; the books count everything"}}
 	for _, reason := range sortedKeys(s.Reasons) {
 		o.Errors = append(o.Errors, compare.EventRow{What: string(reason), Events: int64(s.Reasons[reason])})
 	}

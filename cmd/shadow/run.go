@@ -147,13 +147,13 @@ func (f *runFlags) check() []error {
 	if f.from != "" && f.from != "start" && f.from != "now" {
 		faults = append(faults, fmt.Errorf("--from %q: want start or now", f.from))
 	}
-	if f.sample <= 0 || f.sample > 100 {
+	if !(f.sample > 0 && f.sample <= 100) { // NaN neither
 		faults = append(faults, fmt.Errorf("--sample %g: want more than 0 and at most 100 percent", f.sample))
 	}
 	if f.maxLag < 0 {
 		faults = append(faults, fmt.Errorf("--max-lag %s: want a time such as 30m, or 0 for never", f.maxLag))
 	}
-	if f.rate < 0 {
+	if !(f.rate >= 0) {
 		faults = append(faults, fmt.Errorf("--rate %g: want orders a second, or 0 for no limit", f.rate))
 	}
 	if f.timeout <= 0 {
@@ -179,7 +179,7 @@ func (f *runFlags) check() []error {
 func (f *runFlags) chosen(ctx context.Context, a *app) (*chosen, error) {
 	faults := f.check()
 	asked := f.candidateFlags
-	if asked.timeout <= 0 || asked.rate < 0 { // which is told already
+	if asked.timeout <= 0 || !(asked.rate >= 0) { // which is told already
 		asked.timeout, asked.rate = time.Second, 0
 	}
 	who, err := a.choose(ctx, &asked)
