@@ -19,9 +19,6 @@ const (
 	// leastLines is the share of all compared lines, in percent, below which a currency
 	// does not hold up the verdict on the others.
 	leastLines = 5
-	// leastUnaware is which share of all differences, in percent, has to come of list
-	// prices before a verdict speaks of it.
-	leastUnaware = 5
 	// longestWait is how many days to collect is advice. Where tails are so heavy that
 	// it would take longer, waiting is none: the estimate is left out of the verdict,
 	// which is then made of exact sums alone and never better than a review.
@@ -187,37 +184,8 @@ func (a *analysis) doNot() (Verdict, bool) {
 	if slices.ContainsFunc(a.findings, func(c *finding) bool { return c.book.Diff() < 0 }) {
 		link = "and"
 	}
-	v.Sentence = fmt.Sprintf("Do not switch: %s, %s %s.", a.moneyWords(), link, a.against())
+	v.Sentence = fmt.Sprintf("Do not switch: %s, %s %s.", a.moneyWords(), link, strings.Join(a.against(), ", and "))
 	return v, true
-}
-
-// against says in a few words what speaks against the candidate; Why has the figures.
-func (a *analysis) against() string {
-	var parts, broken []string
-	for _, g := range a.report.Guardrails {
-		if !g.OK {
-			broken = append(broken, g.Name)
-		}
-	}
-	switch len(broken) {
-	case 0:
-	case 1:
-		parts = append(parts, "a guardrail is broken ("+broken[0]+")")
-	default:
-		parts = append(parts, fmt.Sprintf("%d of %d guardrails are broken (%s)", len(broken), len(a.report.Guardrails), strings.Join(broken, "; ")))
-	}
-	for _, c := range a.decisive() {
-		why, _ := a.harm(c)
-		_, sequence, _ := c.basis()
-		switch {
-		case len(why) == 0:
-		case sequence.Sign() == stats.Negative || c.sequence.Sign() == stats.Negative:
-			parts = append(parts, "the candidate loses in "+c.book.Currency+", which chance does not explain")
-		default:
-			parts = append(parts, "margin in "+c.book.Currency+" falls however strongly customers answer within what is plausible")
-		}
-	}
-	return strings.Join(parts, ", and ")
 }
 
 // harm is what speaks against the candidate in one currency. A price cut loses at fixed
@@ -293,28 +261,7 @@ func (a *analysis) aside() []string {
 			percentText(rounded(percentOf(c.book.Compared.Lines, a.report.Window.Lines), 2))))
 	}
 	for _, c := range a.decisive() {
-		list = append(list, c.unaware()...)
-	}
-	return list
-}
-
-// unaware says that the candidate charges the list price to customers who pay another,
-// where that is a good part of all that changes. Nobody meant it, as a rule: whoever
-// built the candidate had not heard of it.
-func (c *finding) unaware() []string {
-	var all float64
-	for _, cause := range c.book.Causes {
-		all += math.Abs(float64(cause.Diff))
-	}
-	var list []string
-	for _, of := range []struct {
-		cause Cause
-		than  string
-	}{{MissingSurcharge, "more"}, {MissingDiscount, "less"}} {
-		if diff := c.book.Causes[of.cause].Diff; diff != 0 && 100*math.Abs(float64(diff)) >= leastUnaware*all {
-			list = append(list, fmt.Sprintf("The candidate charges the list price where customers paid %s, as if it did not know that they do: %s of the difference in %s.",
-				of.than, signedWords(c.book.exactly(diff)), c.book.Currency))
-		}
+		list = append(append(list, c.falls()...), c.unaware()...)
 	}
 	return list
 }

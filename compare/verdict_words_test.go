@@ -31,6 +31,25 @@ func TestFiguresAreForPeople(t *testing.T) {
 	}
 }
 
+// A loss that falls on a small part of the shop is told with its name.
+func TestAVerdictSaysOnWhomItFalls(t *testing.T) {
+	d := gain()
+	d.factor = flat(1)
+	d.edit = func(i int, s *sale) {
+		s.segment = "customer=registered"
+		if i/3%5 == 0 { // three lines each
+			s.segment, s.candidate = "customer=guest", s.control*9/10
+		}
+	}
+	v := analysed(t, shop(d.sales()...), facts, nil).Verdict
+	if why := strings.Join(v.Why, "\n"); !strings.Contains(why, "Most of it falls on customer=guest: -") {
+		t.Errorf("why:\n%s", why)
+	}
+	if v := analysed(t, shop(gain().sales()...), facts, nil).Verdict; strings.Contains(strings.Join(v.Why, "\n"), "falls on") {
+		t.Errorf("a segment that is the whole shop is told:\n%s", strings.Join(v.Why, "\n"))
+	}
+}
+
 // A candidate that charges everybody the list price is told so, in money.
 func TestAVerdictSaysWhatACandidateDoesNotKnow(t *testing.T) {
 	d := gain()
