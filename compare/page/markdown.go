@@ -145,7 +145,7 @@ func (m *marker) books(d doc) {
 	b := d.R.Reconciliation
 	m.line("\n### Do the books add up?\n")
 	if b.OK {
-		m.line("✓ They do, to the order, the line and the minor unit. Against a projection of orders: %s.", escape(b.Projection.State))
+		m.line("✓ They do, to the order, the line and the last digit. Against a projection of orders: %s.", escape(b.Projection.State))
 	} else {
 		m.line("✗ They do not. Against a projection of orders: %s.\n", escape(b.Projection.State))
 	}

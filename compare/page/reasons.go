@@ -5,6 +5,7 @@ import "banyan/compare"
 // reasons are those for which something is set aside, in words for somebody who keeps
 // books and has not read the programs.
 var reasons = map[string]string{
+	"consumed":                      "all that was read",
 	string(compare.Recorded):        "told by a snapshot: it was there before",
 	string(compare.BeforeStart):     "older than the comparison",
 	string(compare.Sampled):         "the customer is not in the sample",
