@@ -77,6 +77,8 @@ func TestALossInASmallCurrencyIsNotPassedOver(t *testing.T) {
 		factor           float64
 		want             Rung
 	}{
+		{"a loss of few", 10, 10, 0.9, Review},
+		{"a loss in one line", 1, 1, 0.9, Ready},
 		{"a loss of some", 20, 40, 0.9, Review},
 		{"a loss of one", 1, 40, 0.9, Review},
 		{"a gain of some", 20, 40, 1.03, Ready},

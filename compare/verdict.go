@@ -266,14 +266,13 @@ func (a *analysis) aside() []string {
 	return list
 }
 
-// loses says that a small currency loses beyond chance, as far as so few can tell. Few
-// lines may be much money: there is no rate here to say how much it is beside the rest.
+// loses says that a small currency loses, and not in a line or two by chance. Few lines
+// may be much money: there is no rate here to say how much it is beside the rest.
 func (c *finding) loses() bool {
 	if c.book.Diff() >= 0 {
 		return false
 	}
-	i := stats.Total(c.sums.moments).Interval(level)
-	return i.Sign() == stats.Negative || !i.Known() && c.book.Compared.Lines >= stats.FewClusters
+	return c.book.Compared.Lines >= stats.FewClusters || stats.Total(c.sums.moments).Interval(level).Sign() == stats.Negative
 }
 
 // failing are the guardrails that do not hold, in words.
