@@ -38,7 +38,9 @@ func bandFor(m compare.Money, what string) *bandView {
 		return nil
 	}
 	v.From, v.To = math.Max(m.Demand.BandLow, m.Demand.BandHigh), math.Min(m.Demand.BandLow, m.Demand.BandHigh)
-	v.Holds = holds
+	if holds == "gain" && v.Low.Amount > 0 || holds == "loss" && v.High.Amount < 0 {
+		v.Holds = holds // a sign that holds as long as there is stock does not
+	}
 	return v
 }
 

@@ -58,6 +58,11 @@ func TestTheBandEndsWhereStockDoes(t *testing.T) {
 	if s := stockFor(m); s != nil {
 		t.Errorf("stock is not known, and takes away %+v", s)
 	}
+	turned := falling().Currencies[0]
+	turned.Demand.Revenue.Holds = "gain"
+	if b := bandFor(turned, "revenue"); b.Holds != "" {
+		t.Errorf("from %v to %v, and it is called a %s throughout", b.Low, b.High, b.Holds)
+	}
 	// Linear demand says less than constant elasticity: the least is its.
 	one := compare.DemandView{BandLow: -2, BandHigh: -1, Curve: []compare.CurvePoint{
 		{Elasticity: -2, Revenue: pounds(500), RevenueLinear: pounds(-100)}, {Elasticity: -1, Revenue: pounds(200), RevenueLinear: pounds(150)}}}
