@@ -127,6 +127,10 @@ func demandRules(file string) (pricing.Rules, error) {
 	return rules, nil
 }
 
+// attempts at an order that fails while others are answered: a candidate that fails at
+// one call in four has it given up once in 4,000.
+const attempts = 6
+
 func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
 	u, err := url.Parse(f.candidate)
 	if err != nil {
@@ -146,7 +150,7 @@ func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
 	if err != nil {
 		return nil, cli.BadInput("--candidate: %w", err)
 	}
-	r := &shadow.Request{Client: client}
+	r := &shadow.Request{Client: client, Attempts: attempts}
 	if f.killFile != "" {
 		r.Killed = f.killed
 	}
