@@ -8,7 +8,7 @@
 // and has each order priced with what was known strictly before its commit.
 //
 // The shop is never touched: everything is read from Kafka, in a group of its own,
-// and nothing is written but topics that begin with "shadow.". Where the candidate is
+// and no topic is written. Where the candidate is
 // slow or down, the shadow waits; who waits for the shadow is nobody.
 //
 // Packages below: ask (a candidate over HTTP, which can hurt nobody), parity (answers
