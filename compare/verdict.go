@@ -184,7 +184,12 @@ func (a *analysis) doNot() (Verdict, bool) {
 	if slices.ContainsFunc(a.findings, func(c *finding) bool { return c.book.Diff() < 0 }) {
 		link = "and"
 	}
-	v.Sentence = fmt.Sprintf("Do not switch: %s, %s %s.", a.moneyWords(), link, strings.Join(a.against(), ", and "))
+	by, parts := a.against()
+	v.Sentence = "Do not switch: " + a.moneyWords() + by
+	if len(parts) > 0 {
+		v.Sentence += ", " + link + " " + strings.Join(parts, ", and ")
+	}
+	v.Sentence += "."
 	return v, true
 }
 

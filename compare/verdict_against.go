@@ -18,9 +18,9 @@ const (
 	mostOfIt, fewOfAll = 50, 33
 )
 
-// against says in a few words what speaks against the candidate; Why has the figures.
-func (a *analysis) against() []string {
-	var parts []string
+// against says in a few words what speaks against the candidate: by what follows the
+// money, and by parts that stand for themselves. Why has the figures.
+func (a *analysis) against() (by string, parts []string) {
 	decisive := a.decisive()
 	for _, c := range decisive {
 		why, _ := a.harm(c)
@@ -30,7 +30,7 @@ func (a *analysis) against() []string {
 		case sequence.Sign() != stats.Negative && c.sequence.Sign() != stats.Negative:
 			parts = append(parts, "margin in "+c.book.Currency+" falls however strongly customers answer within what is plausible")
 		case len(a.findings) == 1 && c.book.Diff() < 0:
-			parts = append(parts, "chance does not explain it")
+			by = ", which chance does not explain"
 		default:
 			parts = append(parts, "the candidate loses in "+c.book.Currency+", which chance does not explain")
 		}
@@ -48,7 +48,7 @@ func (a *analysis) against() []string {
 	default:
 		parts = append(parts, fmt.Sprintf("%d of %d guardrails are broken (%s)", len(broken), len(a.report.Guardrails), strings.Join(broken, "; ")))
 	}
-	return parts
+	return by, parts
 }
 
 // falls names the segment on which most of the difference falls though it is a small
@@ -70,7 +70,7 @@ func (c *finding) falls() []string {
 	if found == nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("Most of it falls on %s: %s of %s, on %.0f %% of what was paid.", found.Segment, signedWords(found.Diff),
+	return []string{fmt.Sprintf("Most of it falls on the segment %s: %s of %s, on %.0f %% of what was paid.", found.Segment, signedWords(found.Diff),
 		signedWords(c.money.Headline.Diff), 100*float(found.Control)/paid)}
 }
 

@@ -42,7 +42,7 @@ func TestAVerdictSaysOnWhomItFalls(t *testing.T) {
 		}
 	}
 	v := analysed(t, shop(d.sales()...), facts, nil).Verdict
-	if why := strings.Join(v.Why, "\n"); !strings.Contains(why, "Most of it falls on customer=guest: -") {
+	if why := strings.Join(v.Why, "\n"); !strings.Contains(why, "Most of it falls on the segment customer=guest: -") {
 		t.Errorf("why:\n%s", why)
 	}
 	if v := analysed(t, shop(gain().sales()...), facts, nil).Verdict; strings.Contains(strings.Join(v.Why, "\n"), "falls on") {
