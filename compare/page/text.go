@@ -121,7 +121,7 @@ func (t *texter) money(d doc) {
 		t.say(short(10, c.Currency), fmt.Sprintf("exact: revenue %s (%s), %s", keep(signedNumber(h.Diff)), keep(change(h.Percent)), earned), 2)
 		estimate := "no estimate yet"
 		if s := c.Projection.Sequence; s.Known() {
-			estimate = "about, a next period like it: " + between(s.Low, s.High)
+			estimate = "estimate for a period like it: " + between(s.Low, s.High)
 		}
 		t.say("", estimate, 2)
 		if len(d.Currencies) == 1 && len(d.More) == 0 {
@@ -143,7 +143,7 @@ func (t *texter) demand(c compare.Money) {
 	if m := bandFor(c, "margin"); m != nil {
 		text += ", " + keep("margin "+between(m.Low, m.High))
 	}
-	t.say("", "about, if demand answers: "+text, 2)
+	t.say("", "estimate if demand answers: "+text, 2)
 }
 
 // keep holds a figure together.
