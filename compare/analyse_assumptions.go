@@ -27,6 +27,7 @@ func (a *analysis) assumptions() []string {
 		{guests, "A guest order is a customer of its own: whether two of them are the same person is not known."},
 		{caps, "Stock is that of the moment of the order; what was delivered later might have been sold as well."},
 		{returns, "Orders count as they were placed. Returns are told apart, and are not taken off."},
+		{a.ledger.Unread > 0, fmt.Sprintf("Events of returns, refused orders, stock and prices that could not be read are passed over: there were %s.", counted(a.ledger.Unread))},
 		{rejected, "Demand that was refused for lack of stock is told apart. What it would have become is not guessed."},
 		{missing > 0, fmt.Sprintf("Where the candidate gave no price that can be used, it is taken to lie within %s of the price that was paid.",
 			percentText(a.settings.MissingCap))},

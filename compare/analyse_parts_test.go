@@ -435,3 +435,16 @@ func BenchmarkAnalyse(b *testing.B) {
 		}
 	}
 }
+
+// What could not be read is told, wherever it is left out.
+func TestUnreadEventsAreTold(t *testing.T) {
+	l := NewLedger()
+	l.Unread = 1234
+	r, err := Analyse(l, Facts{}, Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.Join(r.Assumptions, "\n"); !strings.Contains(text, "1,234") {
+		t.Errorf("the assumptions do not tell of 1,234 unread events:\n%s", text)
+	}
+}
