@@ -34,7 +34,7 @@ func TestFaultsOfConfigAreToldTogether(t *testing.T) {
 	if strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("it shows a password: %v", err)
 	}
-	for _, bad := range []string{"http://me:s3cret@h:port", "http://h?x=1", "http://h#f", "h:80", "/x"} {
+	for _, bad := range []string{"http://me:s3cret@h:port", "http://h?x=s3cret", "http://h#s3cret", "ftp://h?x=s3cret", "h:80", "/x"} {
 		if err := (parity.Config{Control: bad, Candidate: "http://h"}).Validate(); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v", bad, err)
 		}
