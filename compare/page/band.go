@@ -18,8 +18,8 @@ type bandView struct {
 	Low, High money.Amount
 	From, To  float64 // elasticities, the weaker one first
 	Holds     string
-	// Stock says that High is what stock allows; else it is not known what that is, and
-	// High is what demand alone would ask for.
+	// Stock says that High is what stock allows, where it is known; else High is what
+	// demand alone would ask for.
 	Stock bool
 }
 
@@ -37,6 +37,7 @@ func bandFor(m compare.Money, what string) *bandView {
 	if v == nil {
 		return nil
 	}
+	v.Stock = v.Stock && m.Demand.CappedLines > 0 // else it sufficed, or nobody knows it
 	v.From, v.To = math.Max(m.Demand.BandLow, m.Demand.BandHigh), math.Min(m.Demand.BandLow, m.Demand.BandHigh)
 	if holds == "gain" && v.Low.Amount > 0 || holds == "loss" && v.High.Amount < 0 {
 		v.Holds = holds // a sign that holds as long as there is stock does not
