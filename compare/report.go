@@ -184,7 +184,8 @@ type Headline struct {
 	Rise      ChangeView   `json:"rise"`
 	Fall      ChangeView   `json:"fall"`
 	Same      int64        `json:"same"` // lines
-	// Arithmetic is the part of Diff that is no policy: rounding, tax, stale data.
+	// Arithmetic is the part of Diff that is no policy: rounding, tax, discounts and
+	// surcharges that the candidate does not know, data out of date.
 	Arithmetic money.Amount `json:"arithmetic"`
 }
 
