@@ -188,15 +188,15 @@ func base(field, text string) (*url.URL, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s cannot be read as a URL: %s", field, want)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, fmt.Errorf("%s %q: %s", field, shown(*u), want)
+		return nil, fmt.Errorf("%s %q: %s", field, withoutSecrets(*u), want)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("%s %q has a query or a fragment: leave them to the requests", field, shown(*u))
+		return nil, fmt.Errorf("%s %q has a query or a fragment: leave them to the requests", field, withoutSecrets(*u))
 	}
 	return u, nil
 }
 
-// shown is a URL without what may be secret in it: password, query and fragment.
-func shown(u url.URL) string {
+// withoutSecrets is a URL without what may be secret in it: password, query and fragment.
+func withoutSecrets(u url.URL) string {
 	u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = "", false, "", ""
 	return u.Redacted()
 }
