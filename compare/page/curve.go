@@ -204,11 +204,11 @@ func goOn(d *drawing, x, y axis, points []compare.CurvePoint, all []series) {
 			left, right := x.place(points[i-1].Elasticity), x.place(points[i].Elasticity)
 			edge, anchor, text := left+px(share)*(right-left)+8, "start", s.class+arrow
 			if edge+widthOf(text) > x.To {
-				// The curve is further left down there.
-				edge, anchor = edge-20-max(rows[arrow], -rows[arrow]), "end"
-			}
-			if anchor == "end" && edge-widthOf(text) < x.From {
 				text = strings.TrimSpace(arrow) // on a phone; it is told by its colour
+			}
+			if edge+widthOf(text) > x.To {
+				// The curve is further left down there.
+				edge, anchor, text = edge-20-max(rows[arrow], -rows[arrow]), "end", s.class+arrow
 			}
 			d.text("label "+s.class, anchor, edge, at+rows[arrow], text)
 			rows[arrow] += step
