@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
@@ -159,10 +161,13 @@ func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
 	return c, nil
 }
 
-// killed is the kill switch.
+// killed is the kill switch. Where nobody can say whether the file is there, it is on.
 func (f *candidateFlags) killed() string {
-	if _, err := os.Stat(f.killFile); err != nil {
+	switch _, err := os.Stat(f.killFile); {
+	case errors.Is(err, fs.ErrNotExist):
 		return ""
+	case err != nil:
+		return fmt.Sprintf("the kill switch cannot be looked at, and nothing is asked until it can: %v", err)
 	}
 	return fmt.Sprintf("the kill switch is on: nothing is asked while %s exists", f.killFile)
 }
