@@ -124,7 +124,7 @@ var causes = []struct {
 	{MissingSurcharge, "the customer paid more than the list price, which the candidate charges: it does not know the surcharge, or ends it"},
 	{StalePrice, "the candidate charges a list price that was no longer valid"},
 	{StaleStock, "the candidate says that it saw another stock than there was"},
-	{Policy, "the candidate means it: everything that nothing above explains"},
+	{Policy, "everything that nothing above explains: the candidate means it, as far as can be told"},
 }
 
 func causesOf(b *Book) []CauseView {

@@ -91,7 +91,7 @@ func (c *finding) unaware() []string {
 		than  string
 	}{{MissingSurcharge, "more"}, {MissingDiscount, "less"}} {
 		if diff := c.book.Causes[of.cause].Diff; diff != 0 && 100*math.Abs(float64(diff)) >= leastUnaware*all {
-			list = append(list, fmt.Sprintf("The candidate charges the list price where customers paid %s, as if it did not know that they do: %s of the difference in %s.",
+			list = append(list, fmt.Sprintf("The candidate charges the list price where customers paid %s, as if it did not know that they do: %s of the difference in %s, without the lines on which it moves the list price too.",
 				of.than, signedWords(c.book.exactly(diff)), c.book.Currency))
 		}
 	}
