@@ -50,6 +50,7 @@ type Comparator struct {
 	before  string // the stamp of the batch that this one rests on
 	staged  string // names the batch that Ask has worked through
 	journal []entryRow
+	entries []byte // of the journal, one behind the other
 	rows    rowsOf // of the last batch, for its memory
 	last    lastEvent
 	lowest  int64 // the smallest sample so far, of 10,000
@@ -64,9 +65,9 @@ type lastEvent struct {
 }
 
 type entryRow struct {
-	part   int
-	offset int64
-	data   []byte
+	part      int
+	offset    int64
+	from, end int // in entries
 }
 
 // Candidates say who is compared: in process, or through a Pricer.
@@ -152,7 +153,7 @@ func (c *Comparator) Ask(ctx context.Context, events []*projections.Event) error
 		}
 	}
 	before := c.stamp
-	c.number, c.journal = -1, c.journal[:0]
+	c.number, c.journal, c.entries = -1, c.journal[:0], c.entries[:0]
 	s := c.core
 	s.candidate, s.pricer, s.control, s.sample = c.who.InProcess, c.who.Pricer, c.who.Control, c.opts.Sample
 	if c.who.Sample != nil {
@@ -186,6 +187,8 @@ func (c *Comparator) ApplyBatch(ctx context.Context, tx pgx.Tx, events []*projec
 
 // entry notes a comparison for the journal.
 func (c *Comparator) entry(p *comparison, _ *quote.Answer) error {
-	c.journal = append(c.journal, entryRow{p.order.Partition, p.order.Offset, appendEntry(nil, p)})
+	from := len(c.entries)
+	c.entries = appendEntry(c.entries, p)
+	c.journal = append(c.journal, entryRow{p.order.Partition, p.order.Offset, from, len(c.entries)})
 	return nil
 }

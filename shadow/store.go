@@ -278,7 +278,7 @@ func (c *Comparator) saveJournal(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Conn().CopyFrom(ctx, pgx.Identifier{tableJournal}, []string{"part", "off", "data"},
 		pgx.CopyFromSlice(len(c.journal), func(i int) ([]any, error) {
 			r := &c.journal[i]
-			return []any{int32(r.part), r.offset, r.data}, nil
+			return []any{int32(r.part), r.offset, c.entries[r.from:r.end]}, nil
 		}))
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
