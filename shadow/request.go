@@ -23,6 +23,8 @@ type Request struct {
 	// one may: the kill switch.
 	Killed func() string
 
+	last string // why the last call that failed did
+
 	mu     sync.Mutex
 	reason string
 	since  time.Time
@@ -127,6 +129,9 @@ func (r *Request) final(p *pending, res *ask.Result) bool {
 	if res.Err != nil {
 		why += ": " + res.Err.Error()
 	}
+	if res.Err != nil && res.Reason != ask.Open {
+		r.last = " (" + why + ")"
+	}
 	r.pause("the candidate is asked again: " + why)
 	return false
 }
@@ -144,7 +149,7 @@ func (r *Request) ready(ctx context.Context) error {
 		}
 	}
 	if s := r.Client.Stats().Breaker; s.State == "open" {
-		r.pause(fmt.Sprintf("the breaker is open: the candidate has failed too often; it is tried again in %s", s.Opens.Round(time.Millisecond)))
+		r.pause(fmt.Sprintf("the breaker is open: the candidate has failed too often%s; it is tried again in %s", r.last, s.Opens.Round(time.Millisecond)))
 	}
 	return r.Client.Wait(ctx)
 }

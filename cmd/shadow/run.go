@@ -135,8 +135,11 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	if err := r.work(ctx); err != nil {
 		return r.explain(err)
 	}
-	if !f.untilCaughtUp || ctx.Err() != nil {
+	switch {
+	case !f.untilCaughtUp:
 		return nil
+	case ctx.Err() != nil:
+		return cli.Failed("told to stop before all was compared: there is no report, and what is compared is kept")
 	}
 	return a.finish(ctx, r.store, r.opts.Name, f.out, f.settings)
 }
@@ -377,6 +380,7 @@ func (r *running) work(ctx context.Context) error {
 	defer stop()
 	g.Go(func() error { return r.serve(all) })
 	g.Go(func() error { return r.pace.watch(all, r.shadow) })
+	g.Go(func() error { return r.tellWaits(all) })
 	if err := r.stage(stage{Stage: "running", Detail: r.opts.Name}, "running: shadow %s against %s", r.opts.Name, r.who.who.Who.Name); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -22,4 +23,22 @@ func TestAKillSwitchThatCannotBeSeenIsOn(t *testing.T) {
 		t.Error("orders were compared")
 	}
 	r.stop()
+}
+
+// Whoever waits for a run in a pipeline must not take one that was stopped for one that
+// is done, and the log says what it waits for.
+func TestARunThatIsStoppedBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.shop.trade(20)
+	s := newService(t)
+	s.down()
+	r := h.start("--candidate", s.url(), "--from", "start", "--until-caught-up")
+	h.eventually("the log says what it waits for", func() bool {
+		return strings.Contains(r.text(), "the shadow waits") && strings.Contains(r.text(), "refused")
+	})
+	r.signal(syscall.SIGTERM)
+	if code := r.end(); code != 3 || !strings.Contains(r.text(), "told to stop before all was compared") {
+		t.Errorf("exit %d: %s", code, r.text())
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"banyan/cmd/internal/cli"
 	"banyan/compare"
@@ -41,6 +42,39 @@ func (r *running) never(ctx context.Context) error {
 func shadowGroup(group string) bool {
 	const ours = "banyan-" + shadow.Prefix
 	return len(group) >= len(ours) && group[:len(ours)] == ours
+}
+
+// How soon a wait is logged, and how often it is while it lasts.
+const (
+	firstTold = 3 * time.Second
+	nextTold  = time.Minute
+)
+
+// tellWaits logs why the run waits, and when it goes on, until ctx is done.
+func (r *running) tellWaits(ctx context.Context) error {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	var since, told time.Time // zero where it does not wait
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			why := r.waits()
+			switch {
+			case why == "" && !told.IsZero():
+				r.Log.Info("the candidate answers again", "waited", now.Sub(since).Round(time.Second))
+				since, told = time.Time{}, time.Time{}
+			case why == "":
+				since = time.Time{}
+			case since.IsZero():
+				since = now
+			case now.Sub(since) >= firstTold && (told.IsZero() || now.Sub(told) >= nextTold):
+				r.Log.Warn("the shadow waits; nothing is lost meanwhile", "why", cli.Redact(why))
+				told = now
+			}
+		}
+	}
 }
 
 // waits says why the run does not go on, "" where it does.
