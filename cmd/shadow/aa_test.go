@@ -59,3 +59,17 @@ func TestReplayOfWhoWasLeftOutWhileBehind(t *testing.T) {
 	h.db.Exec(t, `UPDATE shadow_whole_v1.journal SET data = convert_to($1, 'UTF8') WHERE part = 0 AND off = `+at, left)
 	h.must(0, "replay", "--name", "whole", "shop.orders/0/"+at)
 }
+
+// What causes were told apart by is what the report names, whatever a file says later.
+func TestWhatTheFirstRunSettles(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.shop.trade(20)
+	first := h.write("first.yaml", "taxRates: [7.5]\nsegments: [country]\n")
+	h.do("run", "--candidate", "builtin:demand", "--until-caught-up", "--settings", first)
+	later := h.write("later.yaml", "taxRates: [20]\nsegments: [channel]\nminDays: 3\n")
+	s := h.report(0, "", "--settings", later).Inputs.Settings
+	if len(s.TaxRates) != 1 || s.TaxRates[0] != 7.5 || len(s.Segments) != 1 || s.Segments[0] != "country" || s.MinDays != 3 {
+		t.Errorf("the report was made with %+v", s)
+	}
+}

@@ -137,7 +137,11 @@ func (a *app) report(ctx context.Context, store *control.Store, name, signed str
 	if err != nil {
 		return nil, err
 	}
-	settings.Segments = p.Options.Segments
+	// What is settled by the first run is told as it was settled, and not as a file has it now.
+	settings.Segments, settings.TaxRates = p.Options.Segments, []float64{}
+	for _, rate := range p.Options.Taxes {
+		settings.TaxRates = append(settings.TaxRates, float64(rate)/10_000)
+	}
 	p.Facts.Build, p.Facts.SignedBy = build(), signed
 	p.Facts.Replay = func(at string) string { return "shadow replay --name " + name + " " + at }
 	return compare.Analyse(p.Ledger, p.Facts, settings)
