@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var allReasons = []Reason{Recorded, BeforeStart, Sampled, Timeout, Failed, Refused, Redirect, Oversize, Unparsable, NoAnswer, DuplicateAnswer, Declined,
+var allReasons = []Reason{Recorded, Released, BeforeStart, Sampled, Timeout, Failed, Refused, Redirect, Oversize, Unparsable, NoAnswer, DuplicateAnswer, Declined,
 	Open, SawFuture, Unproven, WrongCurrency, BadPrice, TooFine, TooLarge, Free, NoPrice, NotSold}
 
 var allCauses = []Cause{Same, Rounding, TaxOrder, MissingDiscount, MissingSurcharge, StalePrice, StaleStock, Policy}

@@ -52,13 +52,14 @@ const (
 	WrongCurrency Reason = "wrong-currency"
 	// BadPrice: negative, or beyond the bound of what can be meant.
 	BadPrice Reason = "bad-price"
-	// TooFine: a price has more than Scale decimals.
+	// TooFine: the candidate's price has more than Scale decimals.
 	TooFine Reason = "too-fine"
 	// TooLarge: the sum of a line does not fit.
 	TooLarge Reason = "too-large"
 	// Free: the line was a gift; nobody knows whether it had stayed one.
 	Free Reason = "free"
-	// NoPrice: the order has no price that can be read for the line.
+	// NoPrice: the order has no price that can be read for the line, or one of more than
+	// Scale decimals.
 	NoPrice Reason = "no-actual-price"
 	// NotSold: the quantity is not positive.
 	NotSold Reason = "not-sold"

@@ -49,7 +49,7 @@ func (tx *transaction) book(n map[string]any, c *cart, day int64) bookedLine {
 	w := tx.now[b.Product]
 	switch {
 	case some && price["scale"].(int) == 5:
-		b.Reason = compare.TooFine
+		b.Reason = compare.NoPrice
 		return b
 	case !some:
 		b.Reason = compare.NoPrice

@@ -168,7 +168,7 @@ func TestLinesThatNobodyIsAskedAbout(t *testing.T) {
 		{"no price", line("1", "null"), compare.NoPrice, "XXX"},
 		{"a price that is a number", line("1", "9.99"), compare.NoPrice, "XXX"},
 		{"a negative price", line("1", `{"amount":-1,"scale":2,"currency":"GBP"}`), compare.NoPrice, "GBP"},
-		{"too fine", line("1", `{"amount":1,"scale":5,"currency":"GBP"}`), compare.TooFine, "GBP"},
+		{"too fine", line("1", `{"amount":1,"scale":5,"currency":"GBP"}`), compare.NoPrice, "GBP"},
 		{"given back", line("-1", tenner), compare.NotSold, "GBP"},
 		{"none of it", line("0", tenner), compare.NotSold, "GBP"},
 		{"more than there is money", line("9000000000000000000", tenner), compare.TooLarge, "GBP"},

@@ -118,9 +118,7 @@ func lineOf(l *soldLine, p *product, currency string) compare.Line {
 	paid, ok := compare.Times(n.Control, n.Quantity)
 	n.Paid = paid
 	switch {
-	case l.price.Fine:
-		n.Reason = compare.TooFine
-	case !l.price.Known || n.Control < 0:
+	case l.price.Fine || !l.price.Known || n.Control < 0: // what was paid is the order's fault, and no candidate's
 		n.Reason = compare.NoPrice
 	case !ok:
 		n.Reason = compare.TooLarge

@@ -8,6 +8,7 @@ var reasons = map[string]string{
 	"consumed":                      "all that was read",
 	string(compare.Recorded):        "told by a snapshot: it was there before",
 	string(compare.BeforeStart):     "older than the comparison",
+	string(compare.Released):        "told late: it had been parked",
 	string(compare.Sampled):         "the customer is not in the sample",
 	string(compare.Timeout):         "the candidate was too slow",
 	string(compare.Failed):          "the candidate failed",
