@@ -99,6 +99,10 @@ func (s *Stream) Price(ctx context.Context, orders []quote.Order) ([]Got, error)
 			return nil, err
 		}
 	}
+	if n, err := s.Log.Partitions(ctx, s.Topic); err == nil && n != len(s.parts) {
+		// What lies in a new one was never waited for, and a product may have moved there.
+		return nil, fmt.Errorf("the candidate's topic %s had %d partitions and has %d: let it publish to a topic of its own, and compare that", s.Topic, len(s.parts), n)
+	}
 	reached, err := s.reach(ctx, marks[len(marks)-1])
 	if err != nil {
 		return nil, err

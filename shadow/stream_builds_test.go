@@ -3,6 +3,7 @@ package shadow
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"banyan/quote"
@@ -30,5 +31,21 @@ func TestAStreamSaysWhichBuildsPriced(t *testing.T) {
 		if name, builds := s.Named(); name != "" || !slices.Equal(builds, c.want) {
 			t.Errorf("after %s: %q %q, want %q", c.order.ID, name, builds, c.want)
 		}
+	}
+}
+
+// A partition that was added is noticed before an order is joined without it.
+func TestAStreamThatGetsPartitions(t *testing.T) {
+	p := newPublisher(t, 1)
+	p.price(0, "a", 0x10, 1000)
+	p.reach(0x60)
+	s := &Stream{Log: p.log, Topic: proposals}
+	if _, err := s.Price(t.Context(), []quote.Order{orderAt(0x12, "a")}); err != nil {
+		t.Fatal(err)
+	}
+	p.log.DeleteTopic(proposals)
+	p.log.CreateTopic(proposals, 2)
+	if _, err := s.Price(t.Context(), []quote.Order{orderAt(0x13, "a")}); err == nil || !strings.Contains(err.Error(), "had 1 partitions and has 2") {
+		t.Errorf("a partition more: %v", err)
 	}
 }
