@@ -9,6 +9,9 @@
 // long a commit in the monolith takes until it can be read, and the same counting
 // done by Kafka Streams (the Java program in kafkastreams, which Maven builds).
 //
+// And what a shadow costs: the fold of orders alone, the way from the broker to rows,
+// asking over HTTP beside a bare loop, the report, and the program over a year.
+//
 // All of them run in the same rounds on the same machine, because absolute
 // numbers of a machine that others share say little, and ratios of one round
 // say much. RESULTS.md tells what was seen.
@@ -20,6 +23,8 @@
 //	go test ./bench -run '^$' -bench . -tags slow                    # also on Apache Kafka 4
 //	go test ./bench -run '^$' -bench Fold                            # without broker and database
 //	go test ./bench -run '^$' -bench /W1 -profile /tmp/w1            # /tmp/w1.N.pprof of cdc
+//
+//	go test ./bench -run '^$' -bench Shadow                          # all of a shadow; BANYAN_DATA for the real year
 //
 // There is nothing here but tests.
 package bench

@@ -94,6 +94,7 @@ type trial struct {
 	wall   float64 // from the start of the process until all is committed
 	cpu    float64 // of the process, user and system
 	rss    float64 // its peak
+	waste  float64 // MB that it has allocated in all; of a run in this process alone
 	// What the servers spent meanwhile, CPU in seconds.
 	store, broker float64
 }

@@ -34,3 +34,19 @@ func BenchmarkShadowFold(b *testing.B) {
 		})
 	}
 }
+
+// The benchmarks are run by hand: this keeps them working.
+func TestShadowReadsTheMadeUpShop(t *testing.T) {
+	for _, shape := range shopShapes {
+		log, h := shopLog(t, 100, shape)
+		o := shadow.DefaultOptions()
+		o.Name = "fold"
+		noise, err := shadow.Noise(context.Background(), log, o, shadow.Candidates{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if noise.Lines != h.told.lines || noise.Differ != 0 {
+			t.Errorf("%s: of %d lines %d were compared, and %d differ", shape.name, h.told.lines, noise.Lines, noise.Differ)
+		}
+	}
+}

@@ -122,12 +122,17 @@ func (h *shadowHouse) follow(who shadow.Candidates, limits projections.Limits) (
 	runtime.GC()
 	debug.FreeOSMemory()
 	resetPeak()
+	var heap runtime.MemStats
+	runtime.ReadMemStats(&heap)
+	before := heap.TotalAlloc
 	store, broker := serverOf(h.stores).cpu(h.t), cpuOf(h.pid)
 	cpu, start := ownCPU(h.t), time.Now()
 	if err := r.Run(ctx, parts); err != nil {
 		h.t.Fatal(err)
 	}
 	m = trial{wall: time.Since(start).Seconds(), cpu: ownCPU(h.t) - cpu, rss: peakRSS(os.Getpid())}
+	runtime.ReadMemStats(&heap)
+	m.waste = float64(heap.TotalAlloc-before) / (1 << 20)
 	m.store, m.broker = serverOf(h.stores).cpu(h.t)-store, cpuOf(h.pid)-broker
 	return o.Name, m
 }
@@ -176,6 +181,7 @@ func BenchmarkShadowState(b *testing.B) {
 			b.ReportMetric(lines/m.cpu, "lines/s_core")
 			b.ReportMetric(m.cpu/lines*1e6, "cpu-s/1Mlines")
 			b.ReportMetric(m.rss, "MB_RSS")
+			b.ReportMetric(m.waste*(1<<20)/lines, "B/line")
 		})
 	}
 }
@@ -189,6 +195,7 @@ func medians(all []trial) trial {
 		return median(v)
 	}
 	return trial{wall: of(func(m trial) float64 { return m.wall }), cpu: of(func(m trial) float64 { return m.cpu }), rss: of(func(m trial) float64 { return m.rss }),
+		waste: of(func(m trial) float64 { return m.waste }),
 		store: of(func(m trial) float64 { return m.store }), broker: of(func(m trial) float64 { return m.broker })}
 }
 
