@@ -73,3 +73,14 @@ func TestWhatTheFirstRunSettles(t *testing.T) {
 		t.Errorf("the report was made with %+v", s)
 	}
 }
+
+// What a run has written into the journal since the report was made is none of its lines.
+func TestLinesAreThoseOfTheReport(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.shop.trade(20)
+	h.do("run", "--candidate", "builtin:demand", "--until-caught-up")
+	h.db.Exec(t, `INSERT INTO shadow_demand_v1.journal (part, off, data) SELECT part, off + 100000,
+		convert_to(regexp_replace(convert_from(data, 'UTF8'), '/\d+"', '/' || off + 100000 || '"'), 'UTF8') FROM shadow_demand_v1.journal`)
+	h.linesAddUp(h.report(0, "", "--out", "out"), "out")
+}

@@ -12,9 +12,10 @@ import (
 	"banyan/shadow"
 )
 
-// writeLines writes lines.csv from the journal: each line that was consumed, with both
-// prices or the reason why there are none.
-func writeLines(ctx context.Context, store *control.Store, name string, w io.Writer) error {
+// writeLines writes lines.csv from the journal: each line that the report has consumed,
+// with both prices or the reason why there are none. A run that goes on has written more
+// by now, which is not of this report.
+func writeLines(ctx context.Context, store *control.Store, name string, spans []compare.TopicSpan, w io.Writer) error {
 	p, err := shadow.Read(ctx, store, name)
 	if err != nil {
 		return err
@@ -23,6 +24,12 @@ func writeLines(ctx context.Context, store *control.Store, name string, w io.Wri
 	if err != nil {
 		return err
 	}
+	until := map[int]int64{}
+	for _, s := range spans {
+		if s.Topic == p.Options.Mapping.Orders.Topic {
+			until[s.Partition] = s.Until
+		}
+	}
 	for e, err := range shadow.Journal(ctx, store, name) {
 		if err != nil {
 			return err
@@ -30,6 +37,9 @@ func writeLines(ctx context.Context, store *control.Store, name string, w io.Wri
 		topic, partition, offset, err := shadow.ParseAt(e.At)
 		if err != nil {
 			return err
+		}
+		if offset >= until[partition] {
+			continue
 		}
 		row := page.Line{Event: e.Event, Topic: topic, Partition: partition, Offset: offset, Order: e.Order,
 			Day: time.Unix(int64(e.Day)*86400, 0).UTC().Format(time.DateOnly), Cluster: e.Cluster}

@@ -177,7 +177,7 @@ func writeReport(ctx context.Context, store *control.Store, name, dir string, r 
 		{"report.html", func(w io.Writer) error { return page.HTML(w, r, page.Options{}) }},
 		{"report.json", func(w io.Writer) error { return page.JSON(w, r) }},
 		{"report.md", func(w io.Writer) error { return page.Markdown(w, r) }},
-		{"lines.csv", func(w io.Writer) error { return writeLines(ctx, store, name, w) }},
+		{"lines.csv", func(w io.Writer) error { return writeLines(ctx, store, name, r.Inputs.Topics, w) }},
 	} {
 		if err := whole(filepath.Join(dir, f.name), f.write); err != nil {
 			return err
