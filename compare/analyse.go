@@ -135,7 +135,7 @@ func (a *analysis) study(b *Book) (*finding, error) {
 // windowOf says what the orders span. A customer with orders in two currencies is one.
 func windowOf(l *Ledger) Window {
 	w := Window{Orders: l.Consumed, Compared: l.Compared}
-	if l.Consumed > 0 {
+	if l.Compared > 0 {
 		w.FirstDay, w.LastDay = dayText(l.FirstDay), dayText(l.LastDay)
 		w.Days = int(l.LastDay) - int(l.FirstDay) + 1
 	}

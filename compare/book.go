@@ -119,14 +119,14 @@ func (l *Ledger) Take(o *Order) {
 	if o.Added {
 		return
 	}
-	if l.Consumed == 0 || o.Day < l.FirstDay {
-		l.FirstDay = o.Day
-	}
-	if l.Consumed == 0 || o.Day > l.LastDay {
-		l.LastDay = o.Day
-	}
 	l.Consumed++
 	if compared {
+		if l.Compared == 0 || o.Day < l.FirstDay {
+			l.FirstDay = o.Day
+		}
+		if l.Compared == 0 || o.Day > l.LastDay {
+			l.LastDay = o.Day
+		}
 		l.Compared++
 	} else {
 		l.Excluded[first]++

@@ -99,7 +99,7 @@ type Ledger struct {
 	// Books are by currency.
 	Books map[string]*Book `json:"-"`
 	// FirstDay and LastDay are the business days, counted from 1970-01-01, of the
-	// first and last order that was consumed.
+	// first and last order that was compared.
 	FirstDay int32 `json:"firstDay"`
 	LastDay  int32 `json:"lastDay"`
 	// Unread counts events of returns, refusals, stock and prices whose data could not

@@ -40,7 +40,7 @@ type Candidate struct {
 
 // Window is what the orders of the report span.
 type Window struct {
-	FirstDay string `json:"firstDay"` // business days, 2011-10-03; "" without orders
+	FirstDay string `json:"firstDay"` // business days, 2011-10-03; "" where nothing was compared
 	LastDay  string `json:"lastDay"`
 	Days     int    `json:"days"`     // from the first to the last, both counted
 	OpenDays int    `json:"openDays"` // of them, those with orders

@@ -48,7 +48,7 @@ func (l *Ledger) TakeReturn(lines []Return) {
 // share is ppm millionths of a sum: the whole numbers that it lies between, so that
 // bounds stay bounds. What is beyond all books counts as what one holds.
 func share(u Units, ppm int64) (down, up Units) {
-	hi, lo := bits.Mul64(uint64(magnitude(u)), uint64(magnitude(ppm)))
+	hi, lo := bits.Mul64(size(u), size(ppm))
 	q, rest := uint64(maxVolume), uint64(0)
 	if hi < 1_000_000 {
 		q, rest = bits.Div64(hi, lo, 1_000_000)

@@ -12,10 +12,7 @@ type Square struct{ hi, lo uint64 }
 
 // Add adds the square of d.
 func (s *Square) Add(d Units) {
-	n := uint64(d)
-	if d < 0 {
-		n = -n
-	}
+	n := size(d)
 	hi, lo := bits.Mul64(n, n)
 	var carry uint64
 	s.lo, carry = bits.Add64(s.lo, lo, 0)
@@ -24,10 +21,7 @@ func (s *Square) Add(d Units) {
 
 // Sub takes the square of d, which was added before, away again.
 func (s *Square) Sub(d Units) {
-	n := uint64(d)
-	if d < 0 {
-		n = -n
-	}
+	n := size(d)
 	hi, lo := bits.Mul64(n, n)
 	var borrow uint64
 	s.lo, borrow = bits.Sub64(s.lo, lo, 0)
@@ -61,4 +55,12 @@ func (s *Square) UnmarshalJSON(raw []byte) error {
 	s.lo = new(big.Int).And(n, new(big.Int).SetUint64(^uint64(0))).Uint64()
 	s.hi = n.Rsh(n, 64).Uint64()
 	return nil
+}
+
+// size is an amount without its sign: that of the least int64 too.
+func size(u Units) uint64 {
+	if u < 0 {
+		return -uint64(u)
+	}
+	return uint64(u)
 }

@@ -30,7 +30,10 @@ type OrderMapping struct {
 	Recorded []string `yaml:"recorded" json:"recorded"`
 	Refused  []string `yaml:"refused" json:"refused"`
 
-	At       string `yaml:"at" json:"at"` // business time; the commit's where it is not there
+	// At is business time; PlacedAt is, where that is not there, as in what a snapshot
+	// tells. Where neither is, the commit's time stands for it.
+	At       string `yaml:"at" json:"at"`
+	PlacedAt string `yaml:"placedAt" json:"placedAt"`
 	Customer string `yaml:"customer" json:"customer"`
 	Channel  string `yaml:"channel" json:"channel"`
 	Country  string `yaml:"country" json:"country"`
@@ -94,7 +97,7 @@ func ShopMapping() Mapping {
 		Source: "shop",
 		Orders: OrderMapping{
 			Topic: "shop.orders", Placed: []string{"OrderPlaced"}, Added: []string{"OrderLineAdded"}, Recorded: []string{"OrderRecorded"}, Refused: []string{"OrderRejected"},
-			At: "occurredAt", Customer: "state.customer_id", Channel: "state.channel", Country: "state.country",
+			At: "occurredAt", PlacedAt: "state.placed_at", Customer: "state.customer_id", Channel: "state.channel", Country: "state.country",
 			AddedLine: "line", Lines: "state.lines", Line: line,
 			Refusals: "state.rejections", Refusal: RefusalMapping{Product: "product_id", Wanted: "wanted", Available: "available", Price: "unit_price"},
 		},

@@ -48,6 +48,9 @@ type deal struct {
 	customer, channel, country string
 	lines                      []soldLine
 	linked                     bool // of a return: its order is known
+	// untimed says that nobody knows the business time of an order that a snapshot
+	// tells of: what it asked for is no demand of any day.
+	untimed bool
 }
 
 // listing is what a product costs, as it is told.
@@ -173,7 +176,7 @@ func newReader(m Mapping) *reader {
 		r.kinds[m.Prices.Topic] = map[string]kind{"": priceTold}
 	}
 	l := o.Line
-	r.order = poolOf(o.Lines, []string{l.Number, l.Product, l.Quantity, l.Price}, o.At, o.Customer, o.Channel, o.Country, o.AddedLine)
+	r.order = poolOf(o.Lines, []string{l.Number, l.Product, l.Quantity, l.Price}, o.At, o.Customer, o.Channel, o.Country, o.AddedLine, o.PlacedAt)
 	f := o.Refusal
 	r.refusal = poolOf(o.Refusals, []string{f.Product, f.Wanted, f.Available, f.Price}, o.At)
 	l = m.Returns.Line
@@ -238,10 +241,11 @@ func (r *reader) readOrder(n *reading, e *projections.Event) error {
 	if err != nil {
 		return err
 	}
-	n.at = timeOf(v[0], e.Time)
+	told := firstOf(timeOf(v[0]), timeOf(v[5]))
+	n.at, n.untimed = firstOf(told, e.Time), n.kind == recorded && told.IsZero()
 	n.customer, n.channel, n.country = textOf(v[1]), textOf(v[2]), textOf(v[3])
-	items, ok := v[5].([]any)
-	if !ok && v[5] != nil {
+	items, ok := v[6].([]any)
+	if !ok && v[6] != nil {
 		return fmt.Errorf("%s is no list", r.m.Orders.Lines)
 	}
 	only, some := v[4].(int64)
@@ -276,7 +280,7 @@ func (r *reader) readRefusal(n *reading, e *projections.Event) error {
 	if err != nil {
 		return err
 	}
-	n.at = timeOf(v[0], e.Time)
+	n.at = firstOf(timeOf(v[0]), e.Time)
 	items, ok := v[1].([]any)
 	if !ok && v[1] != nil {
 		return fmt.Errorf("%s is no list", r.m.Orders.Refusals)
@@ -348,10 +352,9 @@ func (r *reader) readPrice(n *reading, e *projections.Event) error {
 	return nil
 }
 
-// timeOf gives a time, or the other one where there is none; the year 1 is how many
+// timeOf gives a time; the zero time where there is none. The year 1 is how many
 // programs write that they have none.
-func timeOf(v any, other time.Time) time.Time {
-	at := other
+func timeOf(v any) (at time.Time) {
 	switch t := v.(type) {
 	case time.Time:
 		at = t
@@ -361,9 +364,19 @@ func timeOf(v any, other time.Time) time.Time {
 		}
 	}
 	if at.IsZero() {
-		at = other
+		return time.Time{}
 	}
 	return at.UTC()
+}
+
+// firstOf gives the first time that is one.
+func firstOf(times ...time.Time) time.Time {
+	for _, t := range times {
+		if !t.IsZero() {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
 }
 
 func textOf(v any) string {

@@ -3,7 +3,7 @@ package shadow
 import (
 	"context"
 	"fmt"
-	"sync"
+	"log/slog"
 	"time"
 
 	"banyan/compare"
@@ -23,12 +23,10 @@ type Request struct {
 	// one may: the kill switch.
 	Killed func() string
 
-	last string // why the last call that failed did
+	Log *slog.Logger // nil is silent
 
-	mu     sync.Mutex
-	reason string
-	since  time.Time
-	paused time.Duration
+	last  string // why the last call that failed did
+	waits waiting
 }
 
 // Price asks until every order has a final result.
@@ -188,30 +186,11 @@ func waitFor(ctx context.Context, d time.Duration) bool {
 }
 
 // pause notes why the shadow waits, "" where it does not.
-func (r *Request) pause(reason string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	if r.reason != "" && reason == "" {
-		r.paused += now.Sub(r.since)
-	}
-	if r.reason == "" {
-		r.since = now
-	}
-	r.reason = reason
-}
+func (r *Request) pause(reason string) { r.waits.set(reason, r.Log) }
 
 // Paused gives why the shadow waits for the candidate, "" where it does not, and how
 // long it has waited in all.
-func (r *Request) Paused() (reason string, all time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all = r.paused
-	if r.reason != "" {
-		all += time.Since(r.since)
-	}
-	return r.reason, all
-}
+func (r *Request) Paused() (reason string, all time.Duration) { return r.waits.get() }
 
 // Named is what the candidate calls itself, and the builds that have answered since
 // this process began.

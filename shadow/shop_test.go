@@ -275,10 +275,15 @@ func (tx *transaction) tellOrder(kind, key string, c *cart, lines []map[string]a
 	if added != nil {
 		data["line"] = added
 	}
-	if tx.rng.IntN(8) > 0 {
+	timed := true
+	switch tx.rng.IntN(9) {
+	case 0:
+		at = tx.src.Now                 // the commit's
+		timed = kind != "OrderRecorded" // which says nothing of when a snapshot's order was placed
+	case 1:
+		data["state"].(map[string]any)["placed_at"] = at.Format(time.RFC3339)
+	default:
 		data["occurredAt"] = at.Format(time.RFC3339)
-	} else {
-		at = tx.src.Now // the commit's
 	}
 	day := at.Unix() / 86_400
 	b := booked{order: key, customer: "order " + key, added: added != nil}
@@ -290,7 +295,7 @@ func (tx *transaction) tellOrder(kind, key string, c *cart, lines []map[string]a
 	}
 	for _, n := range lines {
 		b.lines = append(b.lines, tx.book(n, c, day))
-		if q := n["quantity"].(int64); q > 0 {
+		if q := n["quantity"].(int64); q > 0 && timed {
 			w := tx.now[n["product_id"].(string)]
 			tx.after = append(tx.after, func() { w.sold = append(w.sold, soldOn{day, q}) })
 		}

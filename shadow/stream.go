@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -31,9 +32,10 @@ type Stream struct {
 	Topic string
 	// Patience is how long a silent candidate is waited for; 0 is for ever.
 	Patience time.Duration
+	Logger   *slog.Logger // nil is silent
 
-	mu     sync.Mutex
-	reason string
+	mu     sync.Mutex // of builds
+	waits  waiting
 	parts  []streamPart
 	prices map[string][]proposal // by product, in the order of positions
 	floor  control.Mark          // what lies before it has been forgotten
@@ -290,17 +292,12 @@ func (s *Stream) Named() (name string, builds []string) {
 	return "", slices.Clone(s.builds)
 }
 
-func (s *Stream) pause(reason string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.reason = reason
-}
+func (s *Stream) pause(reason string) { s.waits.set(reason, s.Logger) }
 
 // Paused says why the shadow waits for the candidate, "" where it does not.
 func (s *Stream) Paused() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.reason
+	reason, _ := s.waits.get()
+	return reason
 }
 
 // CheckTopic refuses a topic that cannot be a candidate's own: one that production

@@ -205,6 +205,9 @@ func (w *World) tell(key string, n *reading, snapshot bool) {
 	case priceTold:
 		tell(change{Product: key, List: n.list, Tier: n.tier, Cost: n.cost, TierQty: n.tierQty, Code: n.code, Text: n.text})
 	case placed, added, recorded:
+		if n.untimed {
+			return
+		}
 		for _, l := range n.lines {
 			if l.quantity > 0 {
 				tell(change{Product: l.product, Day: dayOf(n.at), Pieces: l.quantity})

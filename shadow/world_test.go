@@ -3,6 +3,7 @@ package shadow
 import (
 	"encoding/json"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,7 +146,9 @@ func TestWhatAnOrderSees(t *testing.T) {
 	placed := func(lsn uint64) *projections.Event {
 		return at(r, lsn, 0, "shop.orders", "OrderPlaced", "1", orderOf("p"))
 	}
-	recorded := at(r, 10, 1, "shop.orders", "OrderRecorded", "0", orderOf("p"))
+	when := `{"state":{"placed_at":"2026-02-28T10:00:00Z",`
+	recorded := at(r, 10, 1, "shop.orders", "OrderRecorded", "0", strings.Replace(orderOf("p"), `{"state":{`, when, 1))
+	untimed := at(r, 10, 1, "shop.orders", "OrderRecorded", "0", orderOf("p"))
 	type seen struct {
 		List   int64
 		Stock  int64 // -1 where it is not known
@@ -158,6 +161,7 @@ func TestWhatAnOrderSees(t *testing.T) {
 	}{
 		{"nothing is known", []*projections.Event{placed(20)}, []seen{{0, -1, 0}}},
 		{"a snapshot is known at once", []*projections.Event{recorded, price(10, 1, "99"), stock(10, 1, "7"), placed(20)}, []seen{{99, 7, 2}}},
+		{"an order of a snapshot that nobody knows the day of is no demand of any", []*projections.Event{untimed, price(10, 1, "99"), placed(20)}, []seen{{99, -1, 0}}},
 		{"a snapshot at the same commit, too", []*projections.Event{price(20, 1, "99"), placed(20)}, []seen{{99, -1, 0}}},
 		{"its own transaction is not", []*projections.Event{placed(20), price(20, 0, "99"), stock(20, 0, "7")}, []seen{{0, -1, 0}}},
 		{"nor is it where it comes first", []*projections.Event{price(20, 0, "99"), stock(20, 0, "7"), placed(20)}, []seen{{0, -1, 0}}},

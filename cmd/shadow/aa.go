@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -44,20 +45,11 @@ func (a *app) aa(ctx context.Context, f candidateFlags) error {
 		return err
 	}
 	a.useMemory()
-	var who shadow.Candidates
-	c, err := a.chooseAgain(ctx, &f, p.Options)
-	switch {
-	case err == nil && c.is != p.Options.Candidate && (f.candidate != "" || f.topic != "" || f.rules != ""):
-		c.close()
-		return cli.BadInput("the candidate of shadow %s is %s, and this is %s: its noise is none of this shadow's", name, p.Options.Candidate, c.is)
-	case err == nil:
-		defer c.close()
-		if c.stream == nil && c.is == p.Options.Candidate { // a topic says what it says
-			who = c.who
-		}
-	case f.candidate != "" || f.topic != "" || !cli.Is[*cli.Error](err):
+	who, end, err := a.twice(ctx, &f, name, p.Options)
+	if err != nil {
 		return err
 	}
+	defer end()
 	cluster, err := a.dial(ctx)
 	if err != nil {
 		return err
@@ -82,6 +74,31 @@ func (a *app) aa(ctx context.Context, f candidateFlags) error {
 		return cli.ErrNo
 	}
 	return nil
+}
+
+// twice gives the candidate that is asked twice, none where it cannot be: a topic says
+// what it says, and a service that nobody has named here may be gone by now. The caller
+// calls end.
+func (a *app) twice(ctx context.Context, f *candidateFlags, name string, o shadow.Options) (who shadow.Candidates, end func(), err error) {
+	end = func() {}
+	named := f.candidate != "" || f.topic != "" || f.rules != ""
+	if !named && !strings.HasPrefix(o.Candidate, "builtin:") {
+		return who, end, nil
+	}
+	c, err := a.chooseAgain(ctx, f, o)
+	switch {
+	case err != nil:
+		return who, end, err
+	case c.is != o.Candidate:
+		c.close()
+		if named {
+			err = cli.BadInput("the candidate of shadow %s is %s, and this is %s: its noise is none of this shadow's", name, o.Candidate, c.is)
+		}
+		return who, end, err
+	case c.stream == nil:
+		who = c.who
+	}
+	return who, c.close, nil
 }
 
 func printNoise(w io.Writer, a *app, n *compare.Noise) {

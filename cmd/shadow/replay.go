@@ -38,9 +38,9 @@ func (a *app) replayCommand() *cobra.Command {
 before it, and holds the comparison against the one that was recorded: to the byte.
 Reports print the command for each of their examples.
 
-The candidate of the shadow is asked again; one in process is found by itself, for
-others give --candidate or --candidate-topic as for shadow run. It is the same only
-if the candidate still is.`,
+The candidate of the shadow is asked again, where it was; give --candidate or
+--candidate-topic where it is elsewhere by now, or needs a password. It is the same
+only if the candidate still is.`,
 		Example: "  shadow replay shop.orders/3/1234",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return a.replay(c.Context(), f, args[0]) },
@@ -125,11 +125,10 @@ func leftOut(recorded []byte) bool {
 // flag.
 func (a *app) chooseAgain(ctx context.Context, f *candidateFlags, o shadow.Options) (*chosen, error) {
 	if f.candidate == "" && f.topic == "" {
-		word, _, _ := strings.Cut(o.Candidate, " ")
-		if !strings.HasPrefix(word, "builtin:") {
-			return nil, cli.BadInput("the candidate of shadow %s is %s: give it with --candidate or --candidate-topic, as for shadow run", o.Name, o.Candidate)
+		f.candidate, _, _ = strings.Cut(o.Candidate, " ")
+		if topic, ok := strings.CutPrefix(o.Candidate, "topic "); ok {
+			f.candidate, f.topic = "", topic
 		}
-		f.candidate = word
 	}
 	who, err := a.choose(ctx, f)
 	if err != nil {
