@@ -152,7 +152,7 @@ func (a *app) chooseURL(f *candidateFlags) (*chosen, error) {
 	if err != nil {
 		return nil, cli.BadInput("--candidate: %w", err)
 	}
-	r := &shadow.Request{Client: client, Attempts: attempts, Log: a.Log}
+	r := &shadow.Request{Client: client, Attempts: attempts}
 	if f.killFile != "" {
 		r.Killed = f.killed
 	}

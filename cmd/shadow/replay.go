@@ -134,6 +134,13 @@ func (a *app) chooseAgain(ctx context.Context, f *candidateFlags, o shadow.Optio
 	if err != nil {
 		return nil, err
 	}
+	// A run tells itself why it waits, over and over.
+	if who.request != nil {
+		who.request.Log = a.Log
+	}
+	if who.stream != nil {
+		who.stream.Logger = a.Log
+	}
 	if who.is != o.Candidate {
 		a.Log.Warn("this is another candidate than the shadow's", "shadow", o.Candidate, "this", who.is)
 	}

@@ -14,7 +14,7 @@ func (a *app) chooseTopic(f *candidateFlags) (*chosen, error) {
 	if err := shadow.CheckTopic(f.topic, shadow.ShopMapping()); err != nil {
 		return nil, cli.BadInput("--candidate-topic: %w", err)
 	}
-	s := &shadow.Stream{Logger: a.Log, Topic: f.topic}
+	s := &shadow.Stream{Topic: f.topic}
 	c := &chosen{name: plainName(f.topic[len(shadow.OwnPrefix):]), is: "topic " + f.topic, stream: s, close: func() {}}
 	c.who = shadow.Candidates{Who: compare.Candidate{Name: f.topic, Mode: "stream"}, Pricer: s, Named: s.Named}
 	return c, nil
