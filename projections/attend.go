@@ -32,7 +32,7 @@ func (r *run) attend(ctx context.Context) error {
 		return nil
 	case errors.Is(err, errRoleChanged):
 		r.changes.Or(bits)
-		return r.reload(ctx)
+		return r.patiently(ctx, func() error { return r.reload(ctx) })
 	case passing(err):
 		r.changes.Or(bits)
 		return r.recover(ctx, nil, err)

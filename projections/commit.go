@@ -197,7 +197,8 @@ func ApplyBatch(ctx context.Context, tx pgx.Tx, schema string, p Batcher, events
 		return fmt.Errorf("find the tables of %s: %w", schema, err)
 	}
 	defer func() {
-		if err != nil && ctx.Err() == nil {
+		// A connection that was lost is no fault of the program or of an event.
+		if err != nil && ctx.Err() == nil && !tx.Conn().IsClosed() {
 			err = &batchError{err}
 		}
 	}()

@@ -235,7 +235,8 @@ func (r *run) loop(ctx context.Context) error {
 			r.hold(held.Hold) // nothing was done: cut at the mark
 		case r.narrows(b, err):
 			// An event that the database refuses is in it: smaller batches find it.
-			err = r.reload(ctx)
+			// The database may go at this very moment, which is no end of the run.
+			err = r.patiently(ctx, func() error { return r.reload(ctx) })
 		case passing(err):
 			err = r.recover(ctx, b, err)
 		}
