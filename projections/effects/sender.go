@@ -56,17 +56,17 @@ func (s *Sender) Run(ctx context.Context) error {
 	var pruned time.Time
 	for {
 		sent, err := s.round(ctx, lease)
-		if err != nil {
-			return err
-		}
-		if sent > 0 {
-			continue
-		}
-		if now := s.Now(); now.Sub(pruned) > time.Hour {
+		if now := s.Now(); err == nil && sent == 0 && now.Sub(pruned) > time.Hour {
 			pruned = now
-			if _, err := s.Store.PruneEffects(ctx, s.Projection, now.Add(-s.Keep)); err != nil {
-				return err
-			}
+			_, err = s.Store.PruneEffects(ctx, s.Projection, now.Add(-s.Keep))
+		}
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return ctx.Err() // a statement that is cancelled may end with any error of the network
+		case err != nil:
+			return err
+		case sent > 0:
+			continue
 		}
 		select {
 		case <-ctx.Done():
