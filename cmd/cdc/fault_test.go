@@ -137,7 +137,10 @@ func TestServersRestartInMidBatch(t *testing.T) {
 	h.broker.Restart(t)
 	h.source.Server().Kill(t)
 	h.source.Server().Start(t)
-	h.eventually("changes flow again", func() bool { return h.cdc("status", "--wait", "10s").code == 0 })
+	// The writers have no brake, and on a machine with much to do nobody keeps up with
+	// them: that all of it has come is asked when they have stopped.
+	at := h.confirmed()
+	h.eventually("changes flow again", func() bool { return h.confirmed() > at })
 	cancel()
 	wait()
 	h.proved()
