@@ -96,7 +96,8 @@ func newRoad(t *testing.T) *road {
 	t.Cleanup(func() { _ = r.owner.Close(context.Background()) })
 	r.engine = &translate.Engine{Rules: r.compile(roadRules, 1), Source: "shop", Generation: r.owner.Generation(), SpillDir: t.TempDir()}
 	from := r.snapshot()
-	stream, err := wal.Open(ctx, wal.StreamConfig{URL: r.db.URL, Slot: "road", Publication: "p", Capture: r.engine.Rules.Capture(),
+	// What is done behind the back of the publication must stay unseen until verify sees it.
+	stream, err := wal.Open(ctx, wal.StreamConfig{URL: r.db.URL, Slot: "road", Publication: "p", WatchInterval: time.Hour, Capture: r.engine.Rules.Capture(),
 		From: from, SpillDir: t.TempDir(), IdleInterval: 20 * time.Millisecond, StatusInterval: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
