@@ -25,7 +25,7 @@ type comparison struct {
 
 // AsOf is the position as of which an event's order is asked about.
 func AsOf(p event.Position) string {
-	return fmt.Sprintf("%d:%X/%X", p.Generation, uint32(p.LSN>>32), uint32(p.LSN))
+	return quote.FormatAsOf(p.Generation, p.LSN)
 }
 
 // noCurrency is ISO 4217's code for it: the book of lines that have none.
