@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"banyan/bus"
 	"banyan/cmd/internal/cli"
@@ -303,9 +304,14 @@ nothing has changed.`,
 	fl := cmd.Flags()
 	fl.IntVar(&f.to, "to", 0, "the number of the version; 0: the newest, or the one before")
 	fl.BoolVar(&f.force, "force", false, "go on although readers lose tables or columns, or parked events their effects")
+	f.meeting(fl)
+	return cmd
+}
+
+// meeting declares how two versions are brought to one mark.
+func (f *swapFlags) meeting(fl *pflag.FlagSet) {
 	fl.DurationVar(&f.hold, "hold", 10*time.Second, "how long both versions may stand still at most")
 	fl.DurationVar(&f.behind, "max-behind", 5*time.Second, "how far the new version may be behind when they are asked to meet")
-	return cmd
 }
 
 func (a *app) diffCommand() *cobra.Command {
@@ -343,6 +349,7 @@ added}. Exit code 1 where they differ.`,
 	fl.IntVar(&f.to, "to", 0, "the number of the version; 0: the newest")
 	fl.IntVar(&f.examples, "examples", 10, "rows to show of each table")
 	fl.BoolVar(&explain, "explain", false, "replay the history to name the last event of each example")
+	f.meeting(fl)
 	return cmd
 }
 

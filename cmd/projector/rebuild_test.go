@@ -87,7 +87,7 @@ func TestRebuildAndSwapUnderReaders(t *testing.T) {
 	h.underLoad(func() {
 		for _, p := range []string{"shipping", "ledger"} {
 			h.must(0, "rebuild", p, "--wait", "--for", "2m")
-			h.must(0, "diff", p)
+			h.must(0, "diff", "--max-behind", "1000h", "--hold", "1m", p)
 			h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", p)
 			h.exactWhileOpen(p)
 			h.must(0, "rollback", "--max-behind", "1000h", "--hold", "1m", p)
