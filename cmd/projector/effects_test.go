@@ -187,13 +187,13 @@ func TestEffectsLeaveOnce(t *testing.T) {
 					restart()
 				}
 				h.must(0, "rebuild", "mails", "--wait")
-				h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", "mails")
+				h.exchange("swap", "mails")
 				r.kill()
 				restart()
 				h.owned("mails", r) // or the rollback runs what nobody seems to run, and both take from each other
-				h.must(0, "rollback", "--max-behind", "1000h", "--hold", "1m", "mails")
+				h.exchange("rollback", "mails")
 				<-within(rng, time.Second)
-				h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", "mails")
+				h.exchange("swap", "mails")
 				r.stop()
 				restart()
 			})
@@ -269,9 +269,9 @@ func TestTimersGoOffOnce(t *testing.T) {
 			switch i {
 			case 2:
 				h.must(0, "rebuild", "reminders", "--wait")
-				h.must(0, "swap", "reminders")
+				h.exchange("swap", "reminders")
 			case 4:
-				h.must(0, "rollback", "reminders")
+				h.exchange("rollback", "reminders")
 			}
 			r.kill()
 			r = h.start("--instance", "only")

@@ -108,7 +108,7 @@ func TestSourceFailsOver(t *testing.T) {
 		for _, p := range []string{"shipping", "ledger"} {
 			h.must(0, "wait", p, old, "--for", "1s")
 			h.must(0, "rebuild", p, "--wait")
-			h.must(0, "swap", p)
+			h.exchange("swap", p)
 		}
 		h.exact("shipping", "ledger")
 	}

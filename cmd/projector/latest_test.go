@@ -73,7 +73,7 @@ func TestLatestTopicsAreEnoughForState(t *testing.T) {
 		r = h.start("--instance", "only")
 		r.await("running")
 		h.must(0, "rebuild", "directory", "--wait")
-		h.must(0, "swap", "directory")
+		h.exchange("swap", "directory")
 	})
 	h.exact("directory")
 	r.stop()

@@ -87,12 +87,12 @@ func TestRebuildAndSwapUnderReaders(t *testing.T) {
 	h.underLoad(func() {
 		for _, p := range []string{"shipping", "ledger"} {
 			h.must(0, "rebuild", p, "--wait", "--for", "2m")
-			h.must(0, "diff", "--max-behind", "1000h", "--hold", "1m", p)
-			h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", p)
+			h.exchange("diff", p)
+			h.exchange("swap", p)
 			h.exactWhileOpen(p)
-			h.must(0, "rollback", "--max-behind", "1000h", "--hold", "1m", p)
+			h.exchange("rollback", p)
 			h.exactWhileOpen(p)
-			h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", p)
+			h.exchange("swap", p)
 			if got := h.versions(p); len(got) != 2 || !strings.HasSuffix(got[0], " kept") || !strings.HasSuffix(got[1], " active") {
 				t.Errorf("versions of %s: %q", p, got)
 			}
@@ -145,7 +145,7 @@ func TestKillTheRebuild(t *testing.T) {
 	h.exact("shipping", "ledger")
 	for _, p := range []string{"shipping", "ledger"} {
 		h.must(0, "rebuild", p, "--wait", "--memory", "1")
-		h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", p)
+		h.exchange("swap", p)
 		if got := h.query(`SELECT number || ' ' || state FROM banyan.version WHERE projection = $1 AND state = 'building'`, p); len(got) > 0 {
 			t.Errorf("left behind: %v", got)
 		}
@@ -210,9 +210,9 @@ func TestSwapWithoutARunner(t *testing.T) {
 	for _, p := range []string{"shipping", "ledger"} {
 		h.must(0, "rebuild", p)
 		h.shop.trade(100)
-		h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", p)
-		h.must(0, "rollback", "--max-behind", "1000h", "--hold", "1m", p)
-		h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", p)
+		h.exchange("swap", p)
+		h.exchange("rollback", p)
+		h.exchange("swap", p)
 	}
 	h.exactNow("shipping", "ledger")
 }
@@ -241,7 +241,7 @@ func TestChangedDefinitionNeedsARebuild(t *testing.T) {
 	if a := h.must(1, "swap", "shipping"); !strings.Contains(a.err, "orders.customer_id") || !strings.Contains(a.err, "force") {
 		t.Errorf("a swap by which readers lose a column: %s", a)
 	}
-	h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", "shipping", "--force")
+	h.exchange("swap", "shipping", "--force")
 	h.shop.trade(50)
 	h.passed("shipping")
 	if got := h.one(`SELECT count(*)::text FROM shipping.customers WHERE shout IS DISTINCT FROM upper(name)`); got != "0" {
@@ -249,7 +249,7 @@ func TestChangedDefinitionNeedsARebuild(t *testing.T) {
 	}
 	h.must(0, "verify", "shipping")
 	// The old one is followed on by the same run, and there is a way back.
-	h.must(0, "rollback", "--max-behind", "1000h", "--hold", "1m", "shipping", "--force")
+	h.exchange("rollback", "shipping", "--force")
 	h.exact("shipping")
 	r.stop()
 }
@@ -289,7 +289,7 @@ func TestVerifyFindsWhatSomebodyHasChanged(t *testing.T) {
 		}
 	}
 	h.must(0, "rebuild", "shipping")
-	h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", "shipping")
+	h.exchange("swap", "shipping")
 	h.exactNow("shipping")
 }
 
@@ -317,6 +317,6 @@ func TestDiskFullInARebuild(t *testing.T) {
 	}
 	h.exactNow("shipping")
 	h.must(0, "rebuild", "shipping", "--memory", "1")
-	h.must(0, "swap", "--max-behind", "1000h", "--hold", "1m", "shipping")
+	h.exchange("swap", "shipping")
 	h.exactNow("shipping")
 }
