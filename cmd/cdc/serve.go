@@ -17,7 +17,7 @@ import (
 func (r *running) serve(ctx context.Context) error {
 	mux := cli.Health(r.notReady, &metrics{r: r})
 	mux.HandleFunc("GET "+token.Path, r.generation)
-	return cli.Serve(ctx, r.flags.listen, mux, func(url string) error {
+	return cli.Serve(ctx, "--listen", r.flags.listen, mux, func(url string) error {
 		return r.stage(stage{Stage: "listening", URL: url}, "listening on %s (/healthz, /readyz, /metrics)", url)
 	})
 }

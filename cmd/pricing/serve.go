@@ -60,7 +60,7 @@ func (a *app) serve(ctx context.Context, listen string) error {
 	mux.Handle("/", quote.Handler(d, quote.Options{Log: a.Log}))
 	mux.Handle("/readyz", health)
 	mux.Handle("/metrics", health)
-	return cli.Serve(ctx, listen, mux, func(url string) error {
+	return cli.Serve(ctx, "--listen", listen, mux, func(url string) error {
 		return a.stage(stage{Stage: "listening", URL: url, Build: d.Build()}, "listening on %s with %s", url, d.Build())
 	})
 }

@@ -91,7 +91,7 @@ func serveWith(ctx context.Context, r *running, mux http.Handler, servers []*rea
 			done <- struct{}{}
 		}()
 	}
-	err := cli.Serve(ctx, r.flags.listen, mux, func(url string) error {
+	err := cli.Serve(ctx, "--listen", r.flags.listen, mux, func(url string) error {
 		return r.stage(stage{Stage: "listening", URL: url}, "listening on %s", url)
 	})
 	stop()

@@ -26,7 +26,7 @@ func (r *running) serve(ctx context.Context) error {
 	defer stop()
 	mux := cli.Health(r.notReady, &metrics{r})
 	mux.Handle("/", live)
-	return cli.Serve(ctx, listen, mux, func(url string) error {
+	return cli.Serve(ctx, "--live", listen, mux, func(url string) error {
 		return r.stage(stage{Stage: "listening", URL: url}, "listening on %s", url)
 	})
 }

@@ -58,6 +58,8 @@ func TestExitCodes(t *testing.T) {
 		{cli.Failed("gone: %w", errStale), 3, "prog: gone: somebody has to decide\n"},
 		{io.ErrUnexpectedEOF, 3, "prog: unexpected EOF\n"},
 		{errors.New("connect to postgres://me:s3cret@host/db?password=s3cret"), 3, "prog: connect to postgres://me:xxxxx@host/db?password=xxxxx\n"},
+		{errors.New(`ask https://:s3cret@candidate:9000/quotes, then kafka+ssl://me:s3cret@broker:9092: no`), 3, "prog: ask https://:xxxxx@candidate:9000/quotes, then kafka+ssl://me:xxxxx@broker:9092: no\n"},
+		{errors.New("see https://docs.example.com:8080/a:b@c"), 3, "prog: see https://docs.example.com:8080/a:b@c\n"},
 	} {
 		got := invoke(t, nil, func(*cli.App, *cobra.Command) error { return tc.err }, "do", "it")
 		if got.code != tc.code || tc.says == "" && got.err != "" || !strings.HasPrefix(got.err, tc.says) || strings.Contains(got.err, "s3cret") {
@@ -157,7 +159,7 @@ func TestHealthIsServedUntilTheEnd(t *testing.T) {
 	why := ""
 	listening, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- cli.Serve(ctx, "127.0.0.1:0", cli.Health(func() string { return why }), func(url string) error { listening <- url; return nil })
+		ended <- cli.Serve(ctx, "--look", "127.0.0.1:0", cli.Health(func() string { return why }), func(url string) error { listening <- url; return nil })
 	}()
 	url := <-listening
 	ask := func(path string) (int, string) {
@@ -185,19 +187,19 @@ func TestHealthIsServedUntilTheEnd(t *testing.T) {
 	if code, body := ask("/readyz"); code != 503 || body != why+"\n" {
 		t.Errorf("/readyz says %d %q", code, body)
 	}
-	second := cli.Serve(ctx, strings.TrimPrefix(url, "http://"), nil, func(string) error { t.Error("two listen on one address"); return nil })
-	if e := (*cli.Error)(nil); !errors.As(second, &e) || e.Code != cli.CodeInput || !strings.Contains(second.Error(), "--listen") {
+	second := cli.Serve(ctx, "--look", strings.TrimPrefix(url, "http://"), nil, func(string) error { t.Error("two listen on one address"); return nil })
+	if e := (*cli.Error)(nil); !errors.As(second, &e) || e.Code != cli.CodeInput || !strings.Contains(second.Error(), "--look "+strings.TrimPrefix(url, "http://")) {
 		t.Errorf("an address that is taken: %v", second)
 	}
 	broken := errors.New("stdout is gone")
-	if err := cli.Serve(ctx, "127.0.0.1:0", nil, func(string) error { return broken }); !errors.Is(err, broken) {
+	if err := cli.Serve(ctx, "--look", "127.0.0.1:0", nil, func(string) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("where nobody can be told: %v", err)
 	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("told to stop, it says %v", err)
 	}
-	if err := cli.Serve(ctx, "", nil, nil); err != nil {
+	if err := cli.Serve(ctx, "--look", "", nil, nil); err != nil {
 		t.Errorf("without an address: %v", err)
 	}
 }

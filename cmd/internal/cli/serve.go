@@ -34,17 +34,17 @@ func Health(notReady func() string, more ...prometheus.Collector) *http.ServeMux
 	return mux
 }
 
-// Serve answers HTTP at the flag --listen until ctx is done, and then lets the
-// requests at work finish for two seconds. It calls listening with the server's
-// URL once it listens. An empty address only waits for ctx.
-func Serve(ctx context.Context, listen string, h http.Handler, listening func(url string) error) error {
+// Serve answers HTTP at the address of a flag, "--listen" say, until ctx is done,
+// and then lets the requests at work finish for two seconds. It calls listening
+// with the server's URL once it listens. An empty address only waits for ctx.
+func Serve(ctx context.Context, flag, listen string, h http.Handler, listening func(url string) error) error {
 	if listen == "" {
 		<-ctx.Done()
 		return nil
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
-		return BadInput("--listen %s: %w; choose another address, or --listen '' for none", listen, err)
+		return BadInput("%s %s: %w; choose another address, or %[1]s '' for none", flag, listen, err)
 	}
 	url := "http://" + ln.Addr().String()
 	if err := listening(url); err != nil {
