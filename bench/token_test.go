@@ -66,8 +66,10 @@ func (g *ground) newMonolith() *monolith {
 }
 
 // capture is cdc run.
-func (m *monolith) capture() *exec.Cmd {
-	cmd := exec.Command(program(m.t, "cdc"), "run")
+func (m *monolith) capture() *exec.Cmd { return m.cdc("run") }
+
+func (m *monolith) cdc(args ...string) *exec.Cmd {
+	cmd := exec.Command(program(m.t, "cdc"), args...)
 	cmd.Dir = m.dir
 	cmd.Env = append(ownEnvironment(), "BANYAN_SOURCE="+m.source.URL, "BANYAN_STORE="+m.store.URL, "BANYAN_BROKERS="+strings.Join(m.brokers, ","), "BANYAN_LISTEN=127.0.0.1:0")
 	return cmd
