@@ -69,6 +69,7 @@ const (
 
 // begin takes the partitions over and starts the goroutines.
 func (r *Runner) begin(ctx context.Context, ids []control.PartID) (*run, error) {
+	r.stats.forget()
 	n := &run{Runner: r, wake: make(chan struct{}, 1), bad: map[place]error{}, wants: map[string][]state.Key{}, version: r.opts.Version, expired: r.opts.Now()}
 	var parts []control.Part
 	err := n.patiently(ctx, func() (err error) {

@@ -62,6 +62,7 @@ type statsBoard struct {
 	s      Stats
 	lanes  []*lane // of the Run under way
 	parts  []PartStats
+	left   map[string]map[int]int64 // where the last Run ended, until the next begins
 	moved  time.Time
 	why    string // the committer waits
 	rates  [11]second
@@ -81,14 +82,35 @@ func (b *statsBoard) update(change func(*Stats)) {
 	change(&b.s)
 }
 
+// forget lets go of where the last Run ended: somebody else may have been further
+// since.
+func (b *statsBoard) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left = nil
+}
+
 // reset begins a Run with these lanes, none at its end.
 func (b *statsBoard) reset(lanes []*lane, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.left = b.offsets()
 	b.lanes, b.parts, b.moved, b.why, b.warned = lanes, make([]PartStats, len(lanes)), now, "", false
 	for i, l := range lanes {
 		b.parts[i] = PartStats{PartID: l.id, Offset: l.done.next, Passed: l.done.passed}
 	}
+}
+
+// offsets gives where to go on from, by topic and partition.
+func (b *statsBoard) offsets() map[string]map[int]int64 {
+	all := map[string]map[int]int64{}
+	for _, p := range b.parts {
+		if all[p.Topic] == nil {
+			all[p.Topic] = map[int]int64{}
+		}
+		all[p.Topic][p.Part] = p.Offset
+	}
+	return all
 }
 
 // committed notes a batch.
@@ -128,6 +150,19 @@ func (b *statsBoard) warnOnce() bool {
 
 // quietFor is how long nothing may move before it counts as a stall.
 const quietFor = 2 * time.Second
+
+// Applied gives the offsets to go on from, by topic and partition: what a consumer
+// group commits for those who look at its lag. After a Run it is where that one
+// ended, until the next begins. It may be called at any time.
+func (r *Runner) Applied() map[string]map[int]int64 {
+	b := &r.stats
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lanes == nil {
+		return b.left
+	}
+	return b.offsets()
+}
 
 // Stats gives the picture of this moment. It may be called at any time.
 func (r *Runner) Stats() Stats {

@@ -273,7 +273,7 @@ func (s *Service) work(ctx context.Context, v control.Version) error {
 		return r.Run(ctx, parts)
 	}
 	return s.Join(ctx, Membership{
-		Group: fmt.Sprintf("banyan-%s-v%d", s.Projection, v.Number), Topics: spec.Topics, OneOwner: spec.Aligned, Applied: func() map[string]map[int]int64 { return applied(r.Stats()) },
+		Group: fmt.Sprintf("banyan-%s-v%d", s.Projection, v.Number), Topics: spec.Topics, OneOwner: spec.Aligned, Applied: r.Applied,
 	}, func(ctx context.Context, parts map[string][]int) error {
 		for {
 			err := r.Run(ctx, parts)
@@ -354,17 +354,6 @@ func (s *Service) owned(ctx context.Context, v control.Version, parts map[string
 		}
 	}
 	return left, alive, nil
-}
-
-func applied(st projections.Stats) map[string]map[int]int64 {
-	all := map[string]map[int]int64{}
-	for _, p := range st.Parts {
-		if all[p.Topic] == nil {
-			all[p.Topic] = map[int]int64{}
-		}
-		all[p.Topic][p.Part] = p.Offset
-	}
-	return all
 }
 
 // assigned is what Assign names, of all topics.
