@@ -8,12 +8,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"banyan/compare"
+	"banyan/internal/randtest"
 	"banyan/quote"
 )
 
 // Each comparison of a history can be done again, to the byte.
 func TestReplayGivesTheJournalsBytes(t *testing.T) {
-	seed := seedOf(t)
+	seed := randtest.Seed(t)
 	shop := newShop(t, seed)
 	shop.trade(120)
 	o := named("again")
@@ -46,7 +47,7 @@ func TestReplayGivesTheJournalsBytes(t *testing.T) {
 }
 
 func TestReplayOfNothing(t *testing.T) {
-	shop := newShop(t, seedOf(t))
+	shop := newShop(t, randtest.Seed(t))
 	shop.trade(10)
 	shop.tell(0, func(tx *transaction) { tx.refuse() })
 	shop.trade(0)
@@ -83,7 +84,7 @@ func (m moody) Price(o *quote.Order, into *quote.Answer) error {
 // Control against control differs nowhere: what would is an error of ours. A candidate
 // that says another thing each time is found by being asked twice.
 func TestNoise(t *testing.T) {
-	shop := newShop(t, seedOf(t))
+	shop := newShop(t, randtest.Seed(t))
 	shop.trade(1200) // more orders than are asked about twice
 	o := named("noise")
 	o.Sample = 1
@@ -118,7 +119,7 @@ func TestNoise(t *testing.T) {
 
 // Control against control through a run's own way has one cause alone.
 func TestControlIsTheSame(t *testing.T) {
-	shop := newShop(t, seedOf(t))
+	shop := newShop(t, randtest.Seed(t))
 	shop.trade(200)
 	s := newCore(named("control"))
 	s.control = true

@@ -7,6 +7,7 @@ import (
 
 	"banyan/compare"
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 	"banyan/projections"
 	"banyan/projections/control"
 	"banyan/projections/declared"
@@ -29,7 +30,7 @@ func counting(t *testing.T, o Options) projections.Program {
 // Another program counts the same orders, and finds the same lines and the same money,
 // in each currency: of orders, of lines that were added, of a snapshot.
 func TestTheProjectionOfOrdersAgrees(t *testing.T) {
-	seed := seedOf(t)
+	seed := randtest.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 8))
 	shop := newShop(t, seed)
 	shop.tidy = true
@@ -117,7 +118,7 @@ func TestJudgingOrders(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", c.name, got, c.want)
 		}
 	}
-	h := newHouse(t, pgtest.New(t), newShop(t, seedOf(t)))
+	h := newHouse(t, pgtest.New(t), newShop(t, randtest.Seed(t)))
 	if _, err := CheckOrders(t.Context(), h.pool, named("none"), l, []control.Part{{}}, nil, "nowhere"); err == nil {
 		t.Error("tables that are not there were read")
 	}

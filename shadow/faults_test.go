@@ -12,6 +12,7 @@ import (
 
 	"banyan/compare"
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 	"banyan/projections"
 	"banyan/projections/control"
 	"banyan/quote"
@@ -50,7 +51,7 @@ func TestExactlyOnceUnderFaults(t *testing.T) {
 }
 
 func underFaults(t *testing.T, asked bool) {
-	seed := seedOf(t)
+	seed := randtest.Seed(t)
 	shop := newShop(t, seed)
 	rng := rand.New(rand.NewPCG(seed, 3))
 	server := pgtest.NewServer(t)
@@ -137,7 +138,7 @@ func underFaults(t *testing.T, asked bool) {
 // Two owners: the one that comes later has the partitions, the other is told so, and
 // nothing counts twice.
 func TestTwoOwnersFenceEachOther(t *testing.T) {
-	seed := seedOf(t)
+	seed := randtest.Seed(t)
 	shop := newShop(t, seed)
 	rng := rand.New(rand.NewPCG(seed, 4))
 	h := newHouse(t, pgtest.New(t), shop)
@@ -179,7 +180,7 @@ func TestTwoOwnersFenceEachOther(t *testing.T) {
 // asked for a batch and lost it to another one, whose batch had the same number and
 // was larger, reads the state anew.
 func TestMemoryOfALostBatchIsNotBelieved(t *testing.T) {
-	shop := newShop(t, seedOf(t))
+	shop := newShop(t, randtest.Seed(t))
 	shop.trade(60)
 	o := named("lost")
 	h := newHouse(t, pgtest.New(t), shop)
@@ -223,7 +224,7 @@ func TestMemoryOfALostBatchIsNotBelieved(t *testing.T) {
 
 // A database that refuses large batches gets small ones, and the same comes of it.
 func TestABatchThatIsNarrowed(t *testing.T) {
-	shop := newShop(t, seedOf(t))
+	shop := newShop(t, randtest.Seed(t))
 	shop.trade(150)
 	h := newHouse(t, pgtest.New(t), shop)
 	v, program := h.shadow(named("narrow"), thriftyOne)
@@ -238,7 +239,7 @@ func TestABatchThatIsNarrowed(t *testing.T) {
 // An order that lies before the start is known to later ones, and not compared; one of
 // a customer outside of the sample neither.
 func TestSinceAndSample(t *testing.T) {
-	shop := newShop(t, seedOf(t))
+	shop := newShop(t, randtest.Seed(t))
 	shop.trade(100)
 	since := control.Mark{Generation: shop.src.Generation, LSN: shop.src.LSN + 0x30}
 	before := len(shop.books.orders)

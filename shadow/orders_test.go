@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 	"banyan/projections"
 	"banyan/projections/declared"
 )
@@ -11,7 +12,7 @@ import (
 // Both count the same, whatever the shop sells: lines without a price, with too fine a
 // one, added later, in three currencies, and orders that cannot be read.
 func TestTheProjectionOfOrdersCountsTheSame(t *testing.T) {
-	s := newShop(t, seedOf(t))
+	s := newShop(t, randtest.Seed(t))
 	s.trade(300)
 	h := newHouse(t, pgtest.New(t), s)
 	o := named("counted")

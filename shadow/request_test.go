@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"banyan/compare"
+	"banyan/internal/randtest"
 	"banyan/quote"
 	"banyan/shadow/ask"
 )
@@ -76,7 +77,7 @@ func ledgers(t *testing.T, s *shop, p Pricer) (string, string) {
 // A candidate that is down, slow to come back, and down now and then costs time and no
 // order: the ledger is that of a candidate that was always there.
 func TestACandidateThatIsDownLosesNothing(t *testing.T) {
-	seed := seedOf(t)
+	seed := randtest.Seed(t)
 	shop := newShop(t, seed)
 	shop.trade(300)
 	rng := rand.New(rand.NewPCG(seed, 6))
@@ -226,7 +227,7 @@ func TestAskingEndsWithItsContext(t *testing.T) {
 
 // What comes back for another number of orders than were asked about is no answer.
 func TestAPricerThatCannotCount(t *testing.T) {
-	shop := newShop(t, seedOf(t))
+	shop := newShop(t, randtest.Seed(t))
 	shop.trade(20)
 	s := newCore(named("count"))
 	s.pricer = miscounting{}

@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"banyan/compare"
 )
 
@@ -17,17 +20,15 @@ import (
 // that it has met, so their JSON is written here by hand: it is what encoding/json
 // writes of them, to the byte. The memory is used again for the next batch.
 type rowsOf struct {
-	kinds []string
-	keys  [][]byte
-	data  [][]byte
-	text  []byte // of keys and data
-	cuts  []int  // where in text each key and each row ends
-	err   error
+	kinds, keys, data array
+	err               error
 }
 
 func (r *rowsOf) reset() {
-	clear(r.kinds)
-	*r = rowsOf{kinds: r.kinds[:0], keys: r.keys[:0], data: r.data[:0], text: r.text[:0], cuts: r.cuts[:0]}
+	r.kinds.reset(pgtype.TextOID)
+	r.keys.reset(pgtype.ByteaOID)
+	r.data.reset(pgtype.ByteaOID)
+	r.err = nil
 }
 
 // put takes a row of what has no encoder of its own.
@@ -36,31 +37,61 @@ func (r *rowsOf) put(kind, key string, v any) {
 	if err != nil && r.err == nil {
 		r.err = fmt.Errorf("write row %s %q: %w", kind, key, err)
 	}
-	r.begin(kind, key)
-	r.end(append(r.text, data...))
+	r.end(append(r.begin(kind, key), data...))
 }
 
-// begin begins a row, whose data are then appended to text and given to end.
-func (r *rowsOf) begin(kind, key string) {
-	r.kinds = append(r.kinds, kind)
-	r.text = append(r.text, key...)
-	r.cuts = append(r.cuts, len(r.text))
+// begin begins a row. Its data are to be appended to what it gives, which is then given
+// to end.
+func (r *rowsOf) begin(kind, key string) []byte {
+	r.kinds.end(append(r.kinds.begin(), kind...))
+	r.keys.end(append(r.keys.begin(), key...))
+	return r.data.begin()
 }
 
-func (r *rowsOf) end(text []byte) {
-	r.text = text
-	r.cuts = append(r.cuts, len(text))
+func (r *rowsOf) end(raw []byte) { r.data.end(raw) }
+
+// done gives the three columns.
+func (r *rowsOf) done() ([][]byte, error) {
+	return [][]byte{r.kinds.done(), r.keys.done(), r.data.done()}, r.err
 }
 
-// done cuts keys and data out of the text, which grows no more.
-func (r *rowsOf) done() error {
-	from := 0
-	for i := 0; i < len(r.cuts); i += 2 {
-		key, row := r.cuts[i], r.cuts[i+1]
-		r.keys, r.data = append(r.keys, r.text[from:key:key]), append(r.data, r.text[key:row:row])
-		from = row
-	}
-	return r.err
+// array is a Postgres array of one dimension in the binary form of the protocol
+// (array_recv in the server), made in place: pgx lets a parameter grow from 256 bytes,
+// which was two fifths of all that a shadow allocated.
+type array struct {
+	raw  []byte
+	n    uint32
+	open int // where the element begins that is being appended
+}
+
+// arrayCount is where the header has the number of elements.
+const arrayCount = 12
+
+func (a *array) reset(element uint32) {
+	a.n = 0
+	a.raw = binary.BigEndian.AppendUint32(a.raw[:0], 1) // dimensions
+	a.raw = binary.BigEndian.AppendUint32(a.raw, 0)     // no nulls
+	a.raw = binary.BigEndian.AppendUint32(a.raw, element)
+	a.raw = binary.BigEndian.AppendUint32(a.raw, 0) // elements
+	a.raw = binary.BigEndian.AppendUint32(a.raw, 1) // the number of the first
+}
+
+// begin begins an element, which is to be appended to what it gives.
+func (a *array) begin() []byte {
+	a.raw = append(a.raw, 0, 0, 0, 0)
+	a.open = len(a.raw)
+	return a.raw
+}
+
+func (a *array) end(raw []byte) {
+	a.raw = raw
+	a.n++
+	binary.BigEndian.PutUint32(a.raw[a.open-4:], uint32(len(raw)-a.open))
+}
+
+func (a *array) done() []byte {
+	binary.BigEndian.PutUint32(a.raw[arrayCount:], a.n)
+	return a.raw
 }
 
 // changes takes the rows of a book that have changed.
@@ -68,23 +99,19 @@ func (r *rowsOf) changes(b *compare.Book, currency string) {
 	ch := b.TakeChanges()
 	kind := rowCluster + "/" + currency
 	for _, k := range ch.Clusters {
-		r.begin(kind, k)
-		r.end(appendCluster(r.text, b.Clusters[k]))
+		r.end(appendCluster(r.begin(kind, k), b.Clusters[k]))
 	}
 	kind = rowProduct + "/" + currency
 	for _, k := range ch.Products {
-		r.begin(kind, k)
-		r.end(appendProduct(r.text, b.Products[k]))
+		r.end(appendProduct(r.begin(kind, k), b.Products[k]))
 	}
 	kind = rowMove + "/" + currency
 	for _, k := range ch.Moves {
-		r.begin(kind, strconv.FormatInt(k, 10))
-		r.end(appendMove(r.text, b.Moves[k]))
+		r.end(appendMove(r.begin(kind, strconv.FormatInt(k, 10)), b.Moves[k]))
 	}
 	kind = rowDay + "/" + currency
 	for _, k := range ch.Days {
-		r.begin(kind, strconv.Itoa(int(k)))
-		r.end(appendDay(r.text, b.Days[k]))
+		r.end(appendDay(r.begin(kind, strconv.Itoa(int(k))), b.Days[k]))
 	}
 }
 

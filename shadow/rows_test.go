@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"pgregory.net/rapid"
 
 	"banyan/compare"
@@ -50,32 +51,46 @@ func TestKnownProductsAreWhatEncodingJSONWrites(t *testing.T) {
 	})
 }
 
-// Many rows share their memory, and the next batch uses it again.
+// Many rows share their memory, and the next batch uses it again; pgx reads the arrays.
 func TestRowsShareMemory(t *testing.T) {
 	r := &rowsOf{}
+	types := pgtype.NewMap()
 	for range 3 {
 		r.reset()
 		for i := range 500 {
 			r.put("a", string(rune('a'+i%26)), i)
-			r.begin("b", "")
-			r.end(appendMove(r.text, &compare.Move{Lines: int64(i)}))
+			r.end(appendMove(r.begin("b", ""), &compare.Move{Lines: int64(i)}))
 		}
-		if err := r.done(); err != nil {
+		columns, err := r.done()
+		if err != nil {
 			t.Fatal(err)
+		}
+		var kinds []string
+		var keys, data [][]byte
+		for i, c := range []struct {
+			oid  uint32
+			into any
+		}{{pgtype.TextArrayOID, &kinds}, {pgtype.ByteaArrayOID, &keys}, {pgtype.ByteaArrayOID, &data}} {
+			if err := types.Scan(c.oid, pgtype.BinaryFormatCode, columns[i], c.into); err != nil {
+				t.Fatalf("column %d: %v", i, err)
+			}
+		}
+		if len(kinds) != 1000 || len(keys) != 1000 || len(data) != 1000 {
+			t.Fatalf("%d, %d and %d rows", len(kinds), len(keys), len(data))
 		}
 		for i := range 500 {
 			var n int
 			var m compare.Move
-			if err := json.Unmarshal(r.data[2*i], &n); err != nil || n != i || string(r.keys[2*i]) != string(rune('a'+i%26)) || r.kinds[2*i] != "a" {
-				t.Fatalf("row %d is %s %q %s", 2*i, r.kinds[2*i], r.keys[2*i], r.data[2*i])
+			if err := json.Unmarshal(data[2*i], &n); err != nil || n != i || string(keys[2*i]) != string(rune('a'+i%26)) || kinds[2*i] != "a" {
+				t.Fatalf("row %d is %s %q %s", 2*i, kinds[2*i], keys[2*i], data[2*i])
 			}
-			if err := json.Unmarshal(r.data[2*i+1], &m); err != nil || m.Lines != int64(i) || len(r.keys[2*i+1]) != 0 || r.kinds[2*i+1] != "b" {
-				t.Fatalf("row %d is %s %q %s", 2*i+1, r.kinds[2*i+1], r.keys[2*i+1], r.data[2*i+1])
+			if err := json.Unmarshal(data[2*i+1], &m); err != nil || m.Lines != int64(i) || len(keys[2*i+1]) != 0 || kinds[2*i+1] != "b" {
+				t.Fatalf("row %d is %s %q %s", 2*i+1, kinds[2*i+1], keys[2*i+1], data[2*i+1])
 			}
 		}
 	}
 	r.put("a", "", func() {})
-	if r.done() == nil {
+	if _, err := r.done(); err == nil {
 		t.Error("what cannot be written is no fault")
 	}
 }

@@ -6,12 +6,13 @@ import (
 
 	"banyan/compare"
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 )
 
 // The report has to know that what was compared is not of one sample, after a restart
 // too.
 func TestASampleThatVariedIsToldAsOne(t *testing.T) {
-	shop := newShop(t, seedOf(t))
+	shop := newShop(t, randtest.Seed(t))
 	h := newHouse(t, pgtest.New(t), shop)
 	o := named("paced")
 	var sample atomic.Int64

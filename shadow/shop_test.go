@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"testing"
@@ -14,20 +13,6 @@ import (
 	"banyan/event"
 	"banyan/projections/projectiontest"
 )
-
-// seedOf gives the seed of a random test, and says which.
-func seedOf(t testing.TB) uint64 {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("BANYAN_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("BANYAN_SEED=%d", seed)
-	return seed
-}
 
 // shop makes up the business of a shop, tells it as cdc would, and keeps books of its
 // own of what a shadow has to find.

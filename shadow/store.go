@@ -231,14 +231,15 @@ func (c *Comparator) save(ctx context.Context, tx pgx.Tx) error {
 		rows.changes(b, currency)
 	}
 	for _, p := range s.world.takeChanged() {
-		rows.begin(rowKnown, p.key)
-		rows.end(appendProductRow(rows.text, p))
+		rows.end(appendProductRow(rows.begin(rowKnown, p.key), p))
 	}
-	if err := rows.done(); err != nil {
+	columns, err := rows.done()
+	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO `+tableState+` (kind, key, data) SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[])
-		ON CONFLICT (kind, key) DO UPDATE SET data = excluded.data`, rows.kinds, rows.keys, rows.data); err != nil {
+	inBinary := []int16{pgx.BinaryFormatCode}
+	if _, err := tx.Conn().PgConn().ExecParams(ctx, `INSERT INTO `+tableState+` (kind, key, data) SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[])
+		ON CONFLICT (kind, key) DO UPDATE SET data = excluded.data`, columns, nil, inBinary, nil).Close(); err != nil {
 		return fmt.Errorf("write the shadow's state: %w", err)
 	}
 	return c.saveJournal(ctx, tx)

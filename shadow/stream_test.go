@@ -15,6 +15,7 @@ import (
 
 	"banyan/compare"
 	"banyan/event"
+	"banyan/internal/randtest"
 	"banyan/projections"
 	"banyan/projections/projectiontest"
 	"banyan/quote"
@@ -212,7 +213,7 @@ func TestWhatACandidatePublishesMayBeOdd(t *testing.T) {
 // Whatever is published, and however orders come in batches, each is joined with the
 // last price before it: as looking through all of them says.
 func TestTheStreamAgainstLookingThroughAll(t *testing.T) {
-	rng := rand.New(rand.NewPCG(seedOf(t), 5))
+	rng := rand.New(rand.NewPCG(randtest.Seed(t), 5))
 	for range 30 {
 		p := newPublisher(t, 3)
 		type made struct {

@@ -13,6 +13,7 @@ import (
 
 	"banyan/event"
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 	"banyan/money"
 	"banyan/projections"
 	"banyan/projections/projectiontest"
@@ -58,7 +59,7 @@ func entries(t testing.TB, raw [][]byte) []Entry {
 
 // A history gives what the shop's own books say, however it is cut into batches.
 func TestTheLedgerIsWhatTheBooksSay(t *testing.T) {
-	shop := newShop(t, seedOf(t))
+	shop := newShop(t, randtest.Seed(t))
 	shop.trade(600)
 	o := DefaultOptions()
 	o.Name = "test"
@@ -85,7 +86,7 @@ func TestTheLedgerIsWhatTheBooksSay(t *testing.T) {
 // An order is priced with what was known strictly before its commit, also where a
 // batch ends and the process dies in the middle of a transaction.
 func TestARestartBetweenAnyTwoEvents(t *testing.T) {
-	shop := newShop(t, seedOf(t))
+	shop := newShop(t, randtest.Seed(t))
 	shop.trade(60)
 	o := named("restart")
 	h := newHouse(t, pgtest.New(t), shop)
