@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 	"banyan/projections"
 	"banyan/projections/control"
 	"banyan/projections/projectiontest"
@@ -84,16 +83,8 @@ func counting(t testing.TB, mutate ...func(*projections.Fold[tally])) projection
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("BANYAN_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("BANYAN_SEED=%d", seed)
 	log := projectiontest.NewLog()
-	h := &house{t: t, rng: rand.New(rand.NewPCG(seed, 1)), src: projectiontest.NewSource("shop"), log: log, to: log, want: map[string]tally{}}
+	h := &house{t: t, rng: randtest.New(t), src: projectiontest.NewSource("shop"), log: log, to: log, want: map[string]tally{}}
 	h.src.Partitions = 4
 	h.src.CreateTopics(log, orders)
 	h.useDB(pgtest.New(t))

@@ -68,6 +68,7 @@ var Imports = map[string][]string{
 	"internal/lint":      nil,
 	"internal/pgtest":    {"internal/embedded"},
 	"internal/kafkatest": {"internal/embedded"},
+	"internal/randtest":  nil,
 }
 
 // Homes says where a foreign library may be imported outside tests. A library
@@ -89,7 +90,7 @@ var Homes = map[string][]string{
 }
 
 // kits are for tests; their own files count as such.
-var kits = []string{"internal/pgtest", "internal/kafkatest"}
+var kits = []string{"internal/pgtest", "internal/kafkatest", "internal/randtest"}
 
 // commands may read the environment; what they find there they pass on.
 var commands = []string{"cmd", "scenarios", "bench"}
