@@ -180,6 +180,31 @@ func (db *DB) Conn(t testing.TB) *pgx.Conn {
 // statements.
 func (db *DB) Exec(t testing.TB, sql string, args ...any) {
 	t.Helper()
+	db.once(t, sql, func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, sql, args...)
+		return err
+	})
+}
+
+// Column gives the only column of a query, which must be text, row by row. It asks
+// as the superuser on a connection of its own, and fails the test when the server
+// refuses.
+func (db *DB) Column(t testing.TB, sql string, args ...any) (values []string) {
+	t.Helper()
+	db.once(t, sql, func(ctx context.Context, c *pgx.Conn) error {
+		rows, err := c.Query(ctx, sql, args...)
+		if err == nil {
+			values, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		}
+		return err
+	})
+	return values
+}
+
+// once runs do on a fresh superuser connection. What it fails with, or two minutes
+// without an answer, fails the test.
+func (db *DB) once(t testing.TB, sql string, do func(context.Context, *pgx.Conn) error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	c, err := pgx.Connect(ctx, db.URL)
@@ -187,7 +212,7 @@ func (db *DB) Exec(t testing.TB, sql string, args ...any) {
 		t.Fatalf("pgtest: connect to %s: %v", db.Name, err)
 	}
 	defer c.Close(context.Background())
-	if _, err := c.Exec(ctx, sql, args...); err != nil {
+	if err := do(ctx, c); err != nil {
 		t.Fatalf("pgtest: %s: %v", firstLine(sql), err)
 	}
 }

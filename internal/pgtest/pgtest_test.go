@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +35,10 @@ func TestNewGivesAFreshDatabaseThatDecodesLogically(t *testing.T) {
 				t.Errorf("over %s: %d rows, %v; want 1", url, n, err)
 			}
 			c.Close(context.Background())
+		}
+		db.Exec(t, "INSERT INTO a VALUES ($1)", 7)
+		if got := db.Column(t, "SELECT id::text FROM a WHERE id > $1 ORDER BY id", 0); !slices.Equal(got, []string{"1", "7"}) {
+			t.Errorf("the column is %q", got)
 		}
 	})
 	db := pgtest.New(t)
