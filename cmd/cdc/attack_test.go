@@ -84,20 +84,20 @@ func TestDiscardOfWhatBelongsToNoAggregate(t *testing.T) {
 	t.Parallel()
 	h := folders(t, newHouse(t, ""))
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.source.Exec(t, `INSERT INTO pages VALUES (100, 999)`)
 	h.source.Exec(t, `INSERT INTO scans VALUES (1, 1)`) // no event takes it
 	h.source.Exec(t, `UPDATE folders SET title = 'last' WHERE id = 5`)
 	h.cdc("verify", "--wait", "2m") // waits until all of it has come
 	list := h.must(1, "parked", "list")
-	if !strings.Contains(list.out, "public.scans/") || !strings.Contains(list.out, "Folder/%3F,") {
+	if !strings.Contains(list.Out, "public.scans/") || !strings.Contains(list.Out, "Folder/%3F,") {
 		t.Fatalf("want a scan and a page without a note in %s", list)
 	}
 	h.must(0, "parked", "discard", "--all", "--wait", "2m")
 	h.must(0, "parked", "list")
 	h.source.Exec(t, `UPDATE folders SET title = 'after' WHERE id = 5`)
 	h.proved()
-	r.stop()
+	r.Stop()
 }
 
 // A commit that waits for a synchronous standby is in the stream, and stored,
@@ -110,7 +110,7 @@ func TestDiscardSeesWhatTheStreamHasBrought(t *testing.T) {
 	h.url = h.source.URL
 	folders(t, h)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.source.Exec(t, `INSERT INTO pages VALUES (1, 1)`)
 	h.source.Exec(t, `DELETE FROM pages`) // which no rule knows
 	h.entries("Folder/1", 1)
@@ -140,13 +140,13 @@ func TestDiscardSeesWhatTheStreamHasBrought(t *testing.T) {
 	if err := <-held; err != nil {
 		t.Fatal(err)
 	}
-	if a.code == 1 && strings.Contains(a.err, "open for too long") {
+	if a.Code == 1 && strings.Contains(a.Err, "open for too long") {
 		h.must(0, "parked", "discard", "Folder/1", "--wait", "2m")
-	} else if a.code != 0 {
+	} else if a.Code != 0 {
 		t.Errorf("want a discard that waits, or says why it cannot, from %s", a)
 	}
 	h.proved()
-	r.stop()
+	r.Stop()
 }
 
 // entries waits until a chain has so many entries.
@@ -155,7 +155,7 @@ func (h *house) entries(key string, n int) {
 	deadline := time.Now().Add(time.Minute)
 	for {
 		a := h.cdc("parked", "show", key, "-o", "json")
-		if strings.Count(a.out, `"reason"`) >= n {
+		if strings.Count(a.Out, `"reason"`) >= n {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -170,19 +170,19 @@ func TestTruncateReachesWhatWasParkedAtBirth(t *testing.T) {
 	t.Parallel()
 	h := folders(t, newHouse(t, ""))
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.source.Exec(t, `INSERT INTO folders VALUES (50, 'odd')`) // which no rule knows
 	h.entries("Folder/50", 1)
 	h.source.Exec(t, `TRUNCATE folders, notes, pages`)
 	h.source.Exec(t, `INSERT INTO folders VALUES (60, 'after')`)
 	h.cdc("verify", "--wait", "2m") // waits until all of it has come
-	r.stop()
+	r.Stop()
 	h.edit(` when: new.title != "odd",`, "")
 	r = h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.must(0, "parked", "release", "--all", "--wait", "2m")
 	h.proved()
-	r.stop()
+	r.Stop()
 }
 
 // The same for a table that is read again, and does not have the key any more.
@@ -190,18 +190,18 @@ func TestResnapshotRemovesWhatWasParkedAtBirth(t *testing.T) {
 	t.Parallel()
 	h := folders(t, newHouse(t, ""))
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.source.Exec(t, `INSERT INTO folders VALUES (50, 'odd'), (51, 'odd')`)
 	h.entries("Folder/50", 1)
-	r.stop()
+	r.Stop()
 	h.source.Exec(t, `DELETE FROM folders WHERE id = 50`)
 	h.edit(` when: new.title != "odd",`, "")
 	h.edit(`state: [id, title]`, `state: [id, title, mark]`) // which the store lacks
 	r = h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.must(0, "parked", "release", "--all", "--wait", "2m")
 	h.proved()
-	r.stop()
+	r.Stop()
 }
 
 // A re-snapshot that was cut short has told some states already, by rules that
@@ -237,8 +237,8 @@ func TestKilledResnapshotWithTheOldFile(t *testing.T) {
 			t.Fatal("nothing was recorded by the new rules")
 		}
 	}
-	r.signal(syscall.SIGKILL)
-	r.end()
+	r.Signal(syscall.SIGKILL)
+	r.End()
 	t.Logf("%d states were recorded before the end", told())
 	h.edit(`state: [id, title, mark]`, `state: [id, title]`)
 	h.must(0, "run", "--until-caught-up")
@@ -254,7 +254,7 @@ func TestBrokenURLKeepsItsPassword(t *testing.T) {
 		`postgres://u:hun%terhunter@127.0.0.1:1/db`, `postgres://u:hunter 2@127.0.0.1:1/db`, `postgres://u:"hunter/2@127.0.0.1:1/db`,
 	} {
 		a := h.must(2, "doctor", "--source", url)
-		if strings.Contains(a.out+a.err, "hunter") || strings.Contains(a.err, "%te") {
+		if strings.Contains(a.Out+a.Err, "hunter") || strings.Contains(a.Err, "%te") {
 			t.Errorf("%s: a part of the password got out: %s", url, a)
 		}
 	}
@@ -266,14 +266,14 @@ func TestReplicaIdentityThatLosesTheKeyStops(t *testing.T) {
 	t.Parallel()
 	h := folders(t, newHouse(t, ""))
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.source.Exec(t, `CREATE UNIQUE INDEX by_title ON folders (title)`)
 	h.source.Exec(t, `ALTER TABLE folders REPLICA IDENTITY USING INDEX by_title`)
 	h.source.Exec(t, `UPDATE folders SET id = 77 WHERE id = 1`)
-	if code := r.end(); code != 1 || !strings.Contains(r.text(), "no longer in the table's replica identity") {
-		t.Errorf("want exit 1 and the reason, got %d:\n%s", code, r.text())
+	if code := r.End(); code != 1 || !strings.Contains(r.Log(), "no longer in the table's replica identity") {
+		t.Errorf("want exit 1 and the reason, got %d:\n%s", code, r.Log())
 	}
-	if a := h.must(1, "verify", "--wait", "1s"); !strings.Contains(a.err, "nothing can be proved") {
+	if a := h.must(1, "verify", "--wait", "1s"); !strings.Contains(a.Err, "nothing can be proved") {
 		t.Errorf("want a verify that says why it cannot, got %s", a)
 	}
 	h.source.Exec(t, `ALTER TABLE folders REPLICA IDENTITY DEFAULT`)

@@ -27,7 +27,7 @@ func TestEveryCommandHelps(t *testing.T) {
 	seen := 0
 	var walk func(path []string)
 	walk = func(path []string) {
-		help := h.must(0, append(slices.Clone(path), "--help")...).out
+		help := h.must(0, append(slices.Clone(path), "--help")...).Out
 		seen++
 		if !strings.Contains(help, "Examples:\n  cdc") {
 			t.Errorf("cdc %s --help has no example:\n%s", strings.Join(path, " "), help)
@@ -59,12 +59,12 @@ func TestWrongInputIsToldAllAtOnce(t *testing.T) {
 		{"why-not", "--table", "orders"}, {"explain", "no id"}, {"explain"}, {"parked", "release"}, {"parked", "show"}, {"setup", "--apply", "--print-sql"}, {"verify", "--wait", "soon"},
 		{"doctor", "--source", "postgres://host:port:port/db"}, {"doctor", "--source", "not a url"}} {
 		a := h.must(2, args...)
-		if lines := strings.Count(a.err, "\n"); lines != 1 || !strings.HasPrefix(a.err, "cdc: ") || a.out != "" {
+		if lines := strings.Count(a.Err, "\n"); lines != 1 || !strings.HasPrefix(a.Err, "cdc: ") || a.Out != "" {
 			t.Errorf("want one clear error, got %s", a)
 		}
 	}
 	h.env = []string{"BANYAN_OUTPUT=xml", "BANYAN_VERBOSE=perhaps"}
-	if a := h.must(2, "doctor"); !strings.Contains(a.err, "BANYAN_VERBOSE") || !strings.Contains(a.err, "want text or json") {
+	if a := h.must(2, "doctor"); !strings.Contains(a.Err, "BANYAN_VERBOSE") || !strings.Contains(a.Err, "want text or json") {
 		t.Errorf("not both faults of the environment are told: %s", a)
 	}
 	h.env = nil
@@ -82,7 +82,7 @@ aggregates:
 `)
 	a := h.must(2, "status")
 	for _, want := range []string{"banyan.yaml:2:", "banyan.yaml:3:", "banyan.yaml:4:", "banyan.yaml:6:", "banyan.yaml:11:", `"perhaps"`, `"upsert"`} {
-		if !strings.Contains(a.err, want) {
+		if !strings.Contains(a.Err, want) {
 			t.Errorf("%q is not told: %s", want, a)
 		}
 	}
@@ -110,7 +110,7 @@ func TestSurroundingsThatFail(t *testing.T) {
 		{"tail", name + ".orders", "--from", "start", "--brokers", away}, {"verify", "--brokers", away}, {"explain", name + "/Order/1@1:0/1.0", "--brokers", away},
 	} {
 		a := h.must(3, args...)
-		if !strings.Contains(a.err, away) {
+		if !strings.Contains(a.Err, away) {
 			t.Errorf("the error does not name the address: %s", a)
 		}
 	}
@@ -139,7 +139,7 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 		t.Helper()
 		a := h.must(code, args...)
 		for _, s := range []string{secret, written, "s3cr", "p@ss", "p%40ss"} {
-			if strings.Contains(a.out+a.err, s) {
+			if strings.Contains(a.Out+a.Err, s) {
 				t.Errorf("%q stands in the output of cdc %v: %s", s, args, a)
 			}
 		}
@@ -172,12 +172,12 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 			"postgres://me@" + away + "/x?password=" + written, "postgres://me:" + secret + "@" + away + ":bad:port/x", h.source.UserURL("nobody_like_that", secret)} {
 			for _, args := range [][]string{{"doctor", "--source", url}, {"run", "--source", url}, {"status", "--store", url}, {"setup", "--owner", url}} {
 				a := h.cdc(with(args...)...)
-				if a.code != 2 && a.code != 3 {
+				if a.Code != 2 && a.Code != 3 {
 					t.Errorf("want exit 2 or 3 from %s", a)
 				}
 				for _, s := range []string{"s3cr", "p@ss", "p%40ss", "ss word"} {
-					if strings.Contains(a.out+a.err, s) {
-						t.Errorf("%q stands in the output of cdc %s %s <URL>: %s%s", s, args[0], args[1], a.out, a.err)
+					if strings.Contains(a.Out+a.Err, s) {
+						t.Errorf("%q stands in the output of cdc %s %s <URL>: %s%s", s, args[0], args[1], a.Out, a.Err)
 						break
 					}
 				}
@@ -185,16 +185,16 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 		}
 	}
 	r := h.start("-v")
-	url := strings.Fields(strings.TrimPrefix(r.await("listening"), "listening on "))[0]
-	r.await("streaming")
+	url := r.Listening()
+	r.AwaitNext("streaming")
 	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
 		if _, body := get(t, url+path); strings.Contains(body, "s3cr") {
 			t.Errorf("the password stands in %s", path)
 		}
 	}
-	r.stop()
-	if strings.Contains(r.text(), "s3cr") {
-		t.Errorf("the password stands in the log:\n%s", r.text())
+	r.Stop()
+	if strings.Contains(r.Log(), "s3cr") {
+		t.Errorf("the password stands in the log:\n%s", r.Log())
 	}
 	if dump := h.dump(h.store.URL); strings.Contains(dump, "s3cr") {
 		t.Error("the password lies in the store")
@@ -226,8 +226,8 @@ func TestHealthAndMetrics(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL, shopRules)
 	r := h.start()
-	url := strings.Fields(strings.TrimPrefix(r.await("listening"), "listening on "))[0]
-	r.await("streaming")
+	url := r.Listening()
+	r.AwaitNext("streaming")
 	if !strings.HasPrefix(url, "http://127.0.0.1:") {
 		t.Errorf("it listens on %s, not on loopback", url)
 	}
@@ -265,7 +265,7 @@ func TestHealthAndMetrics(t *testing.T) {
 	}
 	h.broker.Start(t)
 	h.eventually("/readyz says 200 again", func() bool { code, _ := get(t, url+"/readyz"); return code == 200 })
-	r.stop()
+	r.Stop()
 }
 
 // sayGeneration wants the run at url to tell what consistency tokens need.
@@ -314,7 +314,7 @@ func TestTeardownLeavesNothing(t *testing.T) {
 	h.must(0, "doctor")
 	h.must(0, "setup", "--print-sql")
 	preview := h.must(0, "preview", "--table", "orders")
-	if !strings.Contains(preview.out, "OrderRecorded") && !strings.Contains(preview.out, "Order") {
+	if !strings.Contains(preview.Out, "OrderRecorded") && !strings.Contains(preview.Out, "Order") {
 		t.Errorf("preview shows no events: %s", preview)
 	}
 	if now := h.traces(name); now != before {
@@ -328,21 +328,21 @@ func TestTeardownLeavesNothing(t *testing.T) {
 	}
 
 	h.must(0, "setup", "--apply")
-	if a := h.must(0, "setup", "--apply"); !strings.Contains(a.out, "nothing to do") {
+	if a := h.must(0, "setup", "--apply"); !strings.Contains(a.Out, "nothing to do") {
 		t.Errorf("a second setup says %s", a)
 	}
 	h.asRole(name)
 	r := h.start()
-	r.await("streaming")
-	if a := h.must(1, "teardown", "--apply", "--owner", owner); !strings.Contains(a.err, "a run lives") {
+	r.Await("streaming")
+	if a := h.must(1, "teardown", "--apply", "--owner", owner); !strings.Contains(a.Err, "a run lives") {
 		t.Errorf("teardown beside a run says %s", a)
 	}
 	h.proved()
-	r.stop()
+	r.Stop()
 	during := h.traces(name)
 	list := h.must(0, "teardown", "--owner", owner)
 	for _, want := range []string{"DROP PUBLICATION banyan_" + name, "DROP ROLE banyan_" + name, "pg_drop_replication_slot('banyan_" + name, "schema banyan", "kept: " + name + ".watermarks", "nothing was changed"} {
-		if !strings.Contains(strings.ReplaceAll(list.out, `"`, ""), want) {
+		if !strings.Contains(strings.ReplaceAll(list.Out, `"`, ""), want) {
 			t.Errorf("teardown does not list %q: %s", want, list)
 		}
 	}
@@ -390,7 +390,7 @@ func TestExplainAndWhyNot(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL, shopRules)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{
 		`BEGIN; INSERT INTO orders (id, customer_id, status, total) VALUES (900, 1, 'placed', 12.5); INSERT INTO order_items VALUES (900, 1, 2, 3, 2.5), (900, 2, 3, 1, 1); COMMIT`,
 		`UPDATE customers SET updated_at = now() + interval '1 h' WHERE id = 2`,
@@ -402,15 +402,15 @@ func TestExplainAndWhyNot(t *testing.T) {
 	list := h.wantTypes(name+".orders", "900", "OrderPlaced")
 	a := h.must(0, "explain", list[0].ID)
 	for _, want := range []string{"OrderPlaced of ", "partition ", "offset ", "xid ", "rule set 1", "Order.events[0] OrderPlaced", "insert public.orders 900 (used)", "insert public.order_items 900,1 (absorbed)", "total=12.500"} {
-		if !strings.Contains(a.out, want) {
+		if !strings.Contains(a.Out, want) {
 			t.Errorf("explain does not say %q: %s", want, a)
 		}
 	}
-	if strings.Contains(a.out, "password_hash") {
+	if strings.Contains(a.Out, "password_hash") {
 		t.Errorf("explain shows a column that is left out: %s", a)
 	}
 	recorded := h.wantTypes(name+".orders", "8", "OrderRecorded")
-	if a := h.must(0, "explain", recorded[0].ID); !strings.Contains(a.out, "recorded by snapshot 1") {
+	if a := h.must(0, "explain", recorded[0].ID); !strings.Contains(a.Out, "recorded by snapshot 1") {
 		t.Errorf("explain of a snapshot's event says %s", a)
 	}
 	var x map[string]any
@@ -434,7 +434,7 @@ func TestExplainAndWhyNot(t *testing.T) {
 	} {
 		a := h.must(tc.code, "why-not", "--table", tc.table, "--key", tc.key)
 		for _, want := range tc.says {
-			if !strings.Contains(a.out, want) {
+			if !strings.Contains(a.Out, want) {
 				t.Errorf("why-not does not say %q: %s", want, a)
 			}
 		}
@@ -446,7 +446,7 @@ func TestExplainAndWhyNot(t *testing.T) {
 			}
 		}
 	}
-	r.stop()
+	r.Stop()
 }
 
 func TestJSONOfEveryCommandParses(t *testing.T) {
@@ -462,7 +462,7 @@ func TestJSONOfEveryCommandParses(t *testing.T) {
 		t.Helper()
 		a := h.must(code, append(args, "-o", "json")...)
 		n := 0
-		for l := range strings.Lines(a.out) {
+		for l := range strings.Lines(a.Out) {
 			n++
 			if !json.Valid([]byte(l)) {
 				t.Errorf("cdc %v prints %s", args, l)

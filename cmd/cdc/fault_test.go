@@ -3,31 +3,13 @@ package main_test
 import (
 	"context"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"banyan/internal/randtest"
 )
-
-// seed is BANYAN_SEED, or a new one; it is printed.
-func seed(t *testing.T) uint64 {
-	n := rand.Uint64()
-	if s := os.Getenv("BANYAN_SEED"); s != "" {
-		var err error
-		if n, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("BANYAN_SEED=%d", n)
-	return n
-}
-
-// within is a moment at random: what is killed is killed wherever it is then.
-func within(rng *rand.Rand, limit time.Duration) <-chan time.Time {
-	return time.After(time.Duration(rng.Int64N(int64(limit))))
-}
 
 // ready makes a house with drafted rules and setup done.
 func ready(t *testing.T) *house {
@@ -38,7 +20,7 @@ func ready(t *testing.T) *house {
 }
 
 func TestKillAtRandomMomentsLosesAndDoublesNothing(t *testing.T) {
-	rng := rand.New(rand.NewPCG(seed(t), 1))
+	rng := randtest.New(t)
 	h := ready(t)
 	killAtRandom(t, h, rng, 8)
 }
@@ -51,58 +33,57 @@ func killAtRandom(t *testing.T, h *house, rng *rand.Rand, kills int) {
 	wait := h.load(ctx, 3)
 	for range kills {
 		r := h.start()
-		<-within(rng, 1500*time.Millisecond)
-		r.signal(syscall.SIGKILL)
-		r.end()
+		<-randtest.Within(rng, 1500*time.Millisecond)
+		r.Kill()
 	}
 	last := h.start()
-	last.await("streaming")
+	last.Await("streaming")
 	cancel()
 	t.Logf("%d transactions were committed meanwhile", wait())
 	h.proved()
 	h.uniqueIDs()
-	last.stop()
+	last.Stop()
 }
 
 func TestStoppedOwnerIsFencedByItsSuccessor(t *testing.T) {
-	rng := rand.New(rand.NewPCG(seed(t), 2))
+	rng := rand.New(rand.NewPCG(randtest.Seed(t), 2))
 	h := ready(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	wait := h.load(ctx, 3)
 	first := h.start()
-	first.await("streaming")
-	<-within(rng, time.Second)
-	first.signal(syscall.SIGSTOP) // with whatever it has in flight
+	first.Await("streaming")
+	<-randtest.Within(rng, time.Second)
+	first.Signal(syscall.SIGSTOP) // with whatever it has in flight
 	second := h.start()
-	second.await("streaming")
-	<-within(rng, time.Second)
-	first.signal(syscall.SIGCONT)
-	if code := first.end(); code != 3 {
-		t.Errorf("the stopped owner, awake again, exits with %d, want 3:\n%s", code, first.text())
+	second.Await("streaming")
+	<-randtest.Within(rng, time.Second)
+	first.Signal(syscall.SIGCONT)
+	if code := first.End(); code != 3 {
+		t.Errorf("the stopped owner, awake again, exits with %d, want 3:\n%s", code, first.Log())
 	}
-	if !strings.Contains(first.text(), "taken over") {
-		t.Errorf("it does not say why it ended:\n%s", first.text())
+	if !strings.Contains(first.Log(), "taken over") {
+		t.Errorf("it does not say why it ended:\n%s", first.Log())
 	}
 	cancel()
 	wait()
 	h.proved()
 	h.uniqueIDs()
-	second.stop()
+	second.Stop()
 }
 
 func TestSecondRunWaitsAndTakesOver(t *testing.T) {
 	h := ready(t)
 	first := h.start()
-	first.await("streaming")
+	first.Await("streaming")
 	second := h.start()
-	second.await("waiting")
+	second.Await("waiting")
 	h.source.Exec(t, `UPDATE orders SET status = 'paid' WHERE id = 1`)
-	first.stop()
-	second.await("streaming")
+	first.Stop()
+	second.AwaitNext("streaming")
 	h.source.Exec(t, `UPDATE orders SET status = 'shipped' WHERE id = 1`)
 	h.proved()
-	second.stop()
+	second.Stop()
 }
 
 func TestBrokerAwayNothingIsLostAndTheSlotMoves(t *testing.T) {
@@ -110,7 +91,7 @@ func TestBrokerAwayNothingIsLostAndTheSlotMoves(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.broker.Stop(t)
 	before := h.confirmed()
 	wait := h.load(ctx, 2)
@@ -120,7 +101,7 @@ func TestBrokerAwayNothingIsLostAndTheSlotMoves(t *testing.T) {
 	wait()
 	h.proved()
 	h.uniqueIDs()
-	r.stop()
+	r.Stop()
 }
 
 func TestServersRestartInMidBatch(t *testing.T) {
@@ -131,7 +112,7 @@ func TestServersRestartInMidBatch(t *testing.T) {
 	defer cancel()
 	wait := h.load(ctx, 3)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	// Source and store live on one server here: both go away at once.
 	h.source.Server().Restart(t)
 	h.broker.Restart(t)
@@ -145,7 +126,7 @@ func TestServersRestartInMidBatch(t *testing.T) {
 	wait()
 	h.proved()
 	h.uniqueIDs()
-	r.stop()
+	r.Stop()
 }
 
 // confirmed is the slot's confirmed_flush_lsn.
@@ -155,19 +136,4 @@ func (h *house) confirmed() (lsn int64) {
 		h.t.Fatal(err)
 	}
 	return lsn
-}
-
-// eventually asks until it is true; there is no signal for what others do.
-func (h *house) eventually(what string, is func() bool) {
-	h.t.Helper()
-	limit := time.After(2 * time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-limit:
-			h.t.Fatalf("not within a minute: %s", what)
-		case <-tick.C:
-		}
-	}
 }

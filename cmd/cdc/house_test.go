@@ -5,45 +5,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
+	"banyan/cmd/internal/clitest"
 	"banyan/internal/kafkatest"
 	"banyan/internal/pgtest"
 )
 
-// binary is cdc, built once: what is killed in these tests is a real process.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "banyan-cdc-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "cdc")
-	args := []string{"build", "-o", path}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	if msg, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build cdc: %w\n%s", err, msg)
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := binary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { clitest.Main(m) }
 
 // house is one source, one store, one broker, and a directory to work in.
 type house struct {
@@ -76,170 +52,40 @@ func newHouse(t *testing.T, sql string) *house {
 	return h
 }
 
-func (h *house) environ() []string {
-	var env []string
-	if h.broker != nil {
-		env = []string{"BANYAN_SOURCE=" + h.url, "BANYAN_STORE=" + h.store.URL, "BANYAN_BROKERS=" + strings.Join(h.broker.Addrs, ","), "BANYAN_LISTEN=127.0.0.1:0"}
-	}
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "BANYAN_") && !strings.HasPrefix(e, "PG") {
-			env = append(env, e)
-		}
-	}
-	return append(env, h.env...)
-}
-
+// command prepares a cdc that works in the house.
 func (h *house) command(args ...string) *exec.Cmd {
 	h.t.Helper()
-	path, err := binary()
-	if err != nil {
-		h.t.Fatal(err)
+	cmd := clitest.Command(h.t, ".", args...)
+	cmd.Dir = h.dir
+	if h.broker != nil {
+		cmd.Env = append(cmd.Env, "BANYAN_SOURCE="+h.url, "BANYAN_STORE="+h.store.URL, "BANYAN_BROKERS="+strings.Join(h.broker.Addrs, ","), "BANYAN_LISTEN=127.0.0.1:0")
 	}
-	cmd := exec.Command(path, args...)
-	cmd.Dir, cmd.Env = h.dir, h.environ()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Env = append(cmd.Env, h.env...)
 	return cmd
 }
 
-// answer is what a finished command said.
-type answer struct {
-	args     []string
-	code     int
-	out, err string
-}
-
-func (a answer) String() string {
-	return fmt.Sprintf("cdc %s: exit %d\n--- stdout\n%s--- stderr\n%s", strings.Join(a.args, " "), a.code, a.out, a.err)
-}
-
-// cdc runs a command to its end.
-func (h *house) cdc(args ...string) answer {
+// cdc runs a command to its end. The longest is verify --wait 2m, which then may hold
+// its snapshot for five minutes.
+func (h *house) cdc(args ...string) clitest.Answer {
 	h.t.Helper()
-	cmd := h.command(args...)
-	var out, errw bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errw
-	err := cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		h.t.Fatalf("run cdc %v: %v", args, err)
-	}
-	return answer{args, cmd.ProcessState.ExitCode(), out.String(), errw.String()}
+	return clitest.Run(h.t, 7*time.Minute, h.command(args...))
 }
 
 // must runs a command that has to end with the given code.
-func (h *house) must(code int, args ...string) answer {
+func (h *house) must(code int, args ...string) clitest.Answer {
 	h.t.Helper()
-	a := h.cdc(args...)
-	if a.code != code {
-		h.t.Fatalf("want exit %d from %s", code, a)
-	}
-	return a
-}
-
-// runner is a `cdc run` in the background.
-type runner struct {
-	h     *house
-	cmd   *exec.Cmd
-	mu    sync.Mutex
-	log   bytes.Buffer
-	lines chan string
-	ended chan struct{}
+	return h.cdc(args...).Must(h.t, code)
 }
 
 // start begins a `cdc run` and returns at once.
-func (h *house) start(args ...string) *runner {
+func (h *house) start(args ...string) *clitest.Process {
 	h.t.Helper()
-	r := &runner{h: h, cmd: h.command(append([]string{"run"}, args...)...), lines: make(chan string, 100), ended: make(chan struct{})}
-	r.cmd.Stderr = r
-	stdout, err := r.cmd.StdoutPipe()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	// The parent-death signal is bound to the thread that starts the process.
-	if err := r.cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	go func() {
-		defer close(r.ended)
-		s := bufio.NewScanner(stdout)
-		for s.Scan() {
-			r.lines <- s.Text()
-		}
-		close(r.lines)
-		_ = r.cmd.Wait() // its exit code is asked for where it matters
-	}()
-	h.t.Cleanup(func() {
-		r.cmd.Process.Signal(syscall.SIGCONT)
-		r.cmd.Process.Kill()
-		<-r.ended
-		if h.t.Failed() {
-			h.t.Logf("log of cdc run (pid %d):\n%s", r.cmd.Process.Pid, r.text())
-		}
-	})
-	return r
+	return clitest.Start(h.t, h.command(append([]string{"run"}, args...)...))
 }
 
-func (r *runner) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.Write(b)
-}
-
-func (r *runner) text() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.String()
-}
-
-// await waits for a stage: a line of stdout that begins with word.
-func (r *runner) await(word string) string {
-	r.h.t.Helper()
-	limit := time.After(2 * time.Minute)
-	for {
-		select {
-		case line, ok := <-r.lines:
-			if !ok {
-				<-r.ended
-				r.h.t.Fatalf("cdc run ended (exit %d) before it said %q:\n%s", r.cmd.ProcessState.ExitCode(), word, r.text())
-			}
-			if strings.HasPrefix(line, word) {
-				return line
-			}
-		case <-limit:
-			r.h.t.Fatalf("cdc run did not say %q in two minutes:\n%s", word, r.text())
-		}
-	}
-}
-
-// signal sends a signal; SIGKILL is a real kill -9.
-func (r *runner) signal(s syscall.Signal) {
-	r.h.t.Helper()
-	if err := r.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		r.h.t.Fatal(err)
-	}
-}
-
-// end waits for the process and returns its exit code, -1 after a signal.
-func (r *runner) end() int {
-	r.h.t.Helper()
-	go func() {
-		for range r.lines { // nobody waits for a stage any more
-		}
-	}()
-	select {
-	case <-r.ended:
-	case <-time.After(2 * time.Minute):
-		r.h.t.Fatalf("cdc run does not end:\n%s", r.text())
-	}
-	return r.cmd.ProcessState.ExitCode()
-}
-
-// stop asks it to end, as an operator does.
-func (r *runner) stop() {
-	r.h.t.Helper()
-	r.signal(syscall.SIGTERM)
-	if code := r.end(); code != 0 {
-		r.h.t.Fatalf("cdc run, told to stop, exits with %d:\n%s", code, r.text())
-	}
+func (h *house) eventually(what string, is func() bool) {
+	h.t.Helper()
+	clitest.Eventually(h.t, clitest.Patience, what, is)
 }
 
 // proved runs verify and wants its best verdict.
@@ -270,7 +116,7 @@ func (h *house) tail(args ...string) []line {
 	h.t.Helper()
 	a := h.must(0, append([]string{"tail", "--from", "start", "-o", "json"}, args...)...)
 	var lines []line
-	s := bufio.NewScanner(strings.NewReader(a.out))
+	s := bufio.NewScanner(strings.NewReader(a.Out))
 	s.Buffer(nil, 16<<20)
 	for s.Scan() {
 		var l line

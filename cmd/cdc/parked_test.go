@@ -104,7 +104,7 @@ func (h *house) write(yaml string) {
 func (h *house) decode(code int, into any, args ...string) {
 	h.t.Helper()
 	a := h.must(code, append(args, "-o", "json")...)
-	if err := json.Unmarshal([]byte(a.out), into); err != nil {
+	if err := json.Unmarshal([]byte(a.Out), into); err != nil {
 		h.t.Fatalf("%v in %s", err, a)
 	}
 }
@@ -171,7 +171,7 @@ func TestUnknownChangeParksItsKeyAndIsReleased(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL, shopRules)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{
 		`UPDATE orders SET status = 'mislaid' WHERE id = 4`,
 		`UPDATE order_items SET quantity = 77 WHERE order_id = 4 AND line_no = 1`,
@@ -198,34 +198,34 @@ func TestUnknownChangeParksItsKeyAndIsReleased(t *testing.T) {
 		t.Errorf("parked list says %+v", chains)
 	}
 	for _, want := range []string{"mislaid", "public.orders", "no rule"} {
-		if a := h.must(0, "parked", "show", "Order/4"); !strings.Contains(a.out, want) {
+		if a := h.must(0, "parked", "show", "Order/4"); !strings.Contains(a.Out, want) {
 			t.Errorf("parked show does not say %q: %s", want, a)
 		}
 	}
 	h.must(1, "parked", "show", "Order/5")
 	h.must(2, "parked", "show", "Order")
-	if a := h.must(1, "parked", "release", "Order/4"); !strings.Contains(a.out, "still parked: Order/4") {
+	if a := h.must(1, "parked", "release", "Order/4"); !strings.Contains(a.Out, "still parked: Order/4") {
 		t.Errorf("release without a new rule says %s", a)
 	}
 	h.must(1, "parked", "release", "Order/5")
 
 	h.edit(moreRules, mislaidRule)
-	r.stop()
-	if a := h.must(3, "parked", "release", "Order/4"); !strings.Contains(a.err, "no cdc run works") {
+	r.Stop()
+	if a := h.must(3, "parked", "release", "Order/4"); !strings.Contains(a.Err, "no cdc run works") {
 		t.Errorf("release without a run says %s", a)
 	}
 	r = h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.must(0, "parked", "release", "Order/4")
 	h.work([]string{`UPDATE orders SET total = 44 WHERE id = 4`})
 	h.status(0)
 	h.released(h.wantTypes(name+".orders", "4", "OrderRecorded", "OrderMislaid", "OrderLinesChanged", "OrderPaid", "OrderShipped", "OrderPriced"))
 	h.proved()
 	h.uniqueIDs()
-	if a := h.must(0, "parked", "list"); !strings.Contains(a.out, "nothing is parked") {
+	if a := h.must(0, "parked", "list"); !strings.Contains(a.Out, "nothing is parked") {
 		t.Errorf("parked list says %s", a)
 	}
-	r.stop()
+	r.Stop()
 	h.proved() // and without a run
 }
 
@@ -258,7 +258,7 @@ func (h *house) released(list []line) {
 	if !strings.HasSuffix(last.ID, "@"+last.Position) {
 		h.t.Errorf("event %s, after the release, has position %s", last.ID, last.Position)
 	}
-	if a := h.must(0, "explain", list[1].ID); !strings.Contains(a.out, "released from a parked chain") || !strings.Contains(a.out, "OrderMislaid") {
+	if a := h.must(0, "explain", list[1].ID); !strings.Contains(a.Out, "released from a parked chain") || !strings.Contains(a.Out, "OrderMislaid") {
 		h.t.Errorf("explain of a released event says %s", a)
 	}
 }
@@ -267,7 +267,7 @@ func TestDiscardRecordsTheAggregateAnew(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL, shopRules)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{
 		`UPDATE orders SET status = 'mislaid' WHERE id IN (4, 8, 12)`,
 		`UPDATE order_items SET quantity = 9 WHERE order_id = 4`,
@@ -303,14 +303,14 @@ func TestDiscardRecordsTheAggregateAnew(t *testing.T) {
 	}
 	h.proved()
 	h.uniqueIDs()
-	r.stop()
+	r.Stop()
 }
 
 func TestMovesParkTheOtherKeyToo(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL, shopRules)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{
 		`UPDATE orders SET status = 'mislaid' WHERE id = 4`,
 		`UPDATE order_items SET order_id = 8, line_no = 9 WHERE order_id = 4 AND line_no = 2`,
@@ -325,65 +325,65 @@ func TestMovesParkTheOtherKeyToo(t *testing.T) {
 		t.Errorf("%d keys are parked, want Order/4, 8, 12 and 1012", st.ParkedKeys)
 	}
 	h.wantTypes(name+".orders", "1001", "OrderPlaced")
-	r.stop()
+	r.Stop()
 	h.edit(moreRules, mislaidRule)
 	r = h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.must(0, "parked", "release", "--all")
 	h.status(0)
 	h.proved()
 	h.uniqueIDs()
-	r.stop()
+	r.Stop()
 }
 
 func TestReleaseTellsOnlyWhatTheRulesKnow(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL, shopRules)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{
 		`UPDATE orders SET status = 'mislaid' WHERE id IN (4, 8)`,
 		`UPDATE orders SET status = 'stolen' WHERE id = 8`,
 		`UPDATE orders SET status = 'paid' WHERE id = 8`,
 	})
 	h.status(1)
-	r.stop()
+	r.Stop()
 	h.edit(moreRules, mislaidRule+moreRules)
 	r = h.start()
-	r.await("streaming")
-	if a := h.must(1, "parked", "release", "--all"); !strings.Contains(a.out, "1 keys flow again") || !strings.Contains(a.out, "still parked: Order/8") {
+	r.Await("streaming")
+	if a := h.must(1, "parked", "release", "--all"); !strings.Contains(a.Out, "1 keys flow again") || !strings.Contains(a.Out, "still parked: Order/8") {
 		t.Errorf("release of half a chain says %s", a)
 	}
 	h.status(1)
 	h.wantTypes(name+".orders", "8", "OrderRecorded", "OrderMislaid")
-	r.stop()
+	r.Stop()
 	h.edit(moreRules, strings.ReplaceAll(strings.ReplaceAll(mislaidRule, "mislaid", "stolen"), "Mislaid", "Stolen"))
 	r = h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.must(0, "parked", "release", "Order/8")
 	h.status(0)
 	h.wantTypes(name+".orders", "8", "OrderRecorded", "OrderMislaid", "OrderStolen", "OrderPaid")
 	h.proved()
-	r.stop()
+	r.Stop()
 }
 
 func TestUnknownStopLosesNothing(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL, strings.Replace(shopRules, "unknown: park", "unknown: stop", 1))
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{`UPDATE orders SET status = 'paid' WHERE id = 8`, `UPDATE orders SET status = 'mislaid' WHERE id = 4`, `UPDATE orders SET status = 'shipped' WHERE id = 8`})
-	if code := r.end(); code != 1 {
+	if code := r.End(); code != 1 {
 		t.Errorf("cdc run exits with %d, want 1", code)
 	}
 	for range 2 {
 		for _, want := range []string{"public.orders", "Order/4", "0/", "no rule"} {
-			if !strings.Contains(r.text(), want) {
-				t.Errorf("the refusal does not say %q:\n%s", want, r.text())
+			if !strings.Contains(r.Log(), want) {
+				t.Errorf("the refusal does not say %q:\n%s", want, r.Log())
 			}
 		}
 		r = h.start() // it stops there again
-		if code := r.end(); code != 1 {
+		if code := r.End(); code != 1 {
 			t.Errorf("cdc run exits with %d, want 1", code)
 		}
 	}
@@ -401,21 +401,21 @@ func TestMoneyThatDoesNotFitParks(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL+`; UPDATE orders SET total = 0.125 WHERE id = 7`, shopRules)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{`UPDATE orders SET total = 1.005 WHERE id = 4`, `UPDATE orders SET total = 1.5 WHERE id = 8`, `UPDATE orders SET status = 'paid' WHERE id = 4`})
 	if st := h.status(1); st.ParkedKeys != 2 {
 		t.Errorf("%d keys are parked, want Order/4 by the stream and Order/7 by the snapshot", st.ParkedKeys)
 	}
-	if a := h.must(0, "parked", "show", "Order/4"); !strings.Contains(a.out, `"1.005" is no amount with 2 decimals`) {
+	if a := h.must(0, "parked", "show", "Order/4"); !strings.Contains(a.Out, `"1.005" is no amount with 2 decimals`) {
 		t.Errorf("parked show does not say why: %s", a)
 	}
 	if v := h.verdict(1); v != "parked" {
 		t.Errorf("verify says %q", v)
 	}
-	r.stop()
+	r.Stop()
 	h.edit("total: {scale: 2,", "total: {scale: 3,")
 	r = h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.must(0, "parked", "release", "--all")
 	h.status(0)
 	h.wantTypes(name+".orders", "4", "OrderRecorded", "OrderPriced", "OrderPaid")
@@ -425,7 +425,7 @@ func TestMoneyThatDoesNotFitParks(t *testing.T) {
 		t.Errorf("the total is %v, want 1005 of scale 3", total)
 	}
 	h.proved()
-	r.stop()
+	r.Stop()
 }
 
 // Keys that rows exchange inside a transaction tell nobody which row is which.
@@ -437,7 +437,7 @@ func TestExchangedKeysParkAndAreDiscarded(t *testing.T) {
 	h.must(0, "setup", "--apply")
 	h.asRole(name)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work(ranksWork)
 	h.status(1)
 	if v := h.verdict(1); v != "parked" {
@@ -447,7 +447,7 @@ func TestExchangedKeysParkAndAreDiscarded(t *testing.T) {
 	h.work([]string{`UPDATE ranks SET name = 'after'`})
 	h.status(0)
 	h.proved()
-	r.stop()
+	r.Stop()
 }
 
 // A key may be an empty text; what its discard has seen is its own only.
@@ -465,14 +465,14 @@ aggregates:
     events: [{type: CodeCounted, on: update, when: new.n != old.n}]
 `)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	counted := make(chan error, 1)
 	go func() { counted <- h.count(ctx) }()
 	for range 5 {
 		h.work([]string{`UPDATE codes SET status = status || '!' WHERE code = ''`})
-		h.eventually("the empty key is parked", func() bool { return h.cdc("parked", "list").code == 1 })
+		h.eventually("the empty key is parked", func() bool { return h.cdc("parked", "list").Code == 1 })
 		h.must(0, "parked", "discard", "--all")
 	}
 	cancel()
@@ -484,7 +484,7 @@ aggregates:
 		t.Errorf("only %d events", len(list))
 	}
 	h.proved()
-	r.stop()
+	r.Stop()
 }
 
 // count updates the other keys of codes until ctx ends, never more than twenty

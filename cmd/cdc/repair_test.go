@@ -17,7 +17,7 @@ func TestLostSlotIsRefusedAndRepaired(t *testing.T) {
 	h.source.Exec(t, `DELETE FROM order_items WHERE order_id = 2`)
 	h.source.Exec(t, `DELETE FROM orders WHERE id = 2`)
 
-	if a := h.must(1, "run"); !strings.Contains(a.err, "cdc repair") {
+	if a := h.must(1, "run"); !strings.Contains(a.Err, "cdc repair") {
 		t.Errorf("the refusal does not name the way out: %s", a)
 	}
 	h.must(1, "verify", "--wait", "1s")
@@ -38,13 +38,13 @@ func TestLostSlotIsRefusedAndRepaired(t *testing.T) {
 	}
 
 	r := h.start()
-	url := strings.Fields(strings.TrimPrefix(r.await("listening"), "listening on "))[0]
-	r.await("streaming")
+	url := r.Listening()
+	r.AwaitNext("streaming")
 	h.sayGeneration(url, "shop", 2)
 	h.source.Exec(t, `UPDATE orders SET status = 'paid' WHERE id = 3`)
 	h.proved()
 	h.uniqueIDs()
-	r.stop()
+	r.Stop()
 }
 
 func TestSlotMadeAnewIsRefused(t *testing.T) {
@@ -55,7 +55,7 @@ func TestSlotMadeAnewIsRefused(t *testing.T) {
 	h.source.Exec(t, `INSERT INTO customers (name) VALUES ('unseen')`)
 	h.source.Exec(t, `SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, slot)
 	a := h.must(1, "run")
-	if !strings.Contains(a.err, "consumed up to") || !strings.Contains(a.err, "stored position") {
+	if !strings.Contains(a.Err, "consumed up to") || !strings.Contains(a.Err, "stored position") {
 		t.Errorf("the refusal does not name both LSNs: %s", a)
 	}
 }

@@ -17,12 +17,6 @@ func (h *house) setUpAgain() {
 	h.url = role
 }
 
-// logs wants a text in the log of a run, sooner or later.
-func (r *runner) logs(text string) {
-	r.h.t.Helper()
-	r.h.eventually("the log says "+text, func() bool { return strings.Contains(r.text(), text) })
-}
-
 // byRules counts the events of a topic by type and rule set.
 func (h *house) byRules(version int, topics ...string) map[string]int {
 	h.t.Helper()
@@ -41,28 +35,28 @@ func TestNewColumnIsReadAgainWhileWritersRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	wait := h.load(ctx, 2)
 	h.status(0)
-	r.stop()
+	r.Stop()
 
 	h.edit("columns: [id, customer_id, status, total, placed_at]\n    omit: {note: internal}", "columns: [id, customer_id, status, total, placed_at, note]")
 	h.edit("state: [id, customer_id, status, total]", "state: [id, customer_id, status, total, note]")
 	h.edit("      # more rules\n", "      - {type: OrderNoted, on: update, when: new.note != old.note}\n")
-	if a := h.must(1, "run"); !strings.Contains(a.err, "note") || !strings.Contains(a.err, "GRANT SELECT") {
+	if a := h.must(1, "run"); !strings.Contains(a.Err, "note") || !strings.Contains(a.Err, "GRANT SELECT") {
 		t.Errorf("a run that may not read the new column says %s", a)
 	}
 	h.setUpAgain()
 	r = h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.must(0, "verify", "--wait", "2m") // with the writers
 	for _, what := range []string{"aggregate=Order", "column note of public.orders is new in it", "rules=2"} {
-		if !strings.Contains(r.text(), what) {
-			t.Errorf("the log does not say %q:\n%s", what, r.text())
+		if !strings.Contains(r.Log(), what) {
+			t.Errorf("the log does not say %q:\n%s", what, r.Log())
 		}
 	}
-	if strings.Contains(r.text(), "aggregate=Customer") || strings.Contains(r.text(), "aggregate=Stock") {
-		t.Errorf("more was read again than the order:\n%s", r.text())
+	if strings.Contains(r.Log(), "aggregate=Customer") || strings.Contains(r.Log(), "aggregate=Stock") {
+		t.Errorf("more was read again than the order:\n%s", r.Log())
 	}
 	h.work([]string{`UPDATE orders SET note = 'a note' WHERE id = 4`})
 	cancel()
@@ -77,7 +71,7 @@ func TestNewColumnIsReadAgainWhileWritersRun(t *testing.T) {
 	if got["OrderCorrected"] == 0 || got["OrderNoted"] == 0 || got["CustomerCorrected"]+got["ProductCorrected"]+got["StockCorrected"] > 0 {
 		t.Errorf("rule set 2 has told %v", got)
 	}
-	r.stop()
+	r.Stop()
 	h.proved()
 }
 
@@ -121,20 +115,20 @@ func TestAggregatesComeAndGo(t *testing.T) {
     events: [{type: InvoiceIssued, on: insert}, {type: InvoiceSent, on: update}, {type: InvoiceVoided, on: delete}]
 `)
 	h.edit("tables:\n", "tables:\n  public.invoices: {columns: [id, order_id, sent]}\n")
-	if a := h.must(1, "run"); !strings.Contains(a.err, "it lacks public.invoices") {
+	if a := h.must(1, "run"); !strings.Contains(a.Err, "it lacks public.invoices") {
 		t.Errorf("a run whose publication lacks a table says %s", a)
 	}
 	h.setUpAgain()
 	h.work([]string{`UPDATE invoices SET sent = true WHERE id = 2`, `DELETE FROM invoices WHERE id = 3`, `INSERT INTO invoices VALUES (30, 1)`})
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{`UPDATE invoices SET sent = true WHERE id = 4`, `UPDATE orders SET total = 7 WHERE id = 1`})
 	h.status(0)
 	h.wantTypes(name+".invoices", "4", "InvoiceRecorded", "InvoiceSent")
 	h.wantTypes(name+".invoices", "2", "InvoiceRecorded")
 	h.wantTypes(name+".invoices", "3")
 	h.proved()
-	r.stop()
+	r.Stop()
 
 	// The customers are left out again; the orders go on.
 	b := strings.ReplaceAll(shopRules, "NAME", name)
@@ -144,27 +138,27 @@ func TestAggregatesComeAndGo(t *testing.T) {
 	h.write(b[:from] + b[to:])
 	h.work([]string{`UPDATE customers SET name = 'unheard' WHERE id = 1`})
 	r = h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{`UPDATE customers SET name = 'again' WHERE id = 1`, `UPDATE orders SET total = 8 WHERE id = 1`})
 	h.status(0)
 	h.proved()
-	r.stop()
+	r.Stop()
 }
 
 func TestAddedColumnWarnsAndFlows(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL, shopRules)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{`ALTER TABLE orders ADD COLUMN gift boolean NOT NULL DEFAULT false`, `UPDATE orders SET status = 'paid', gift = true WHERE id = 4`, `UPDATE orders SET gift = true WHERE id = 8`})
 	h.status(0)
-	r.logs("gift")
+	r.AwaitLog("gift")
 	h.wantTypes(name+".orders", "4", "OrderRecorded", "OrderPaid")
 	h.proved()
 	h.work([]string{`ALTER TABLE orders DROP COLUMN note`, `UPDATE orders SET status = 'shipped' WHERE id = 4`}) // left out: nobody minds
 	h.status(0)
 	h.proved()
-	r.stop()
+	r.Stop()
 }
 
 // The changes of a renamed table are told on; the next start wants its new name.
@@ -177,18 +171,18 @@ func TestRenamedTableFlowsOn(t *testing.T) {
 			t.Parallel()
 			h, name := ruled(t, shopSQL, shopRules)
 			r := h.start()
-			r.await("streaming")
+			r.Await("streaming")
 			if !tc.seen {
-				r.stop()
+				r.Stop()
 			}
 			h.work([]string{`UPDATE order_items SET quantity = 3 WHERE order_id = 8`, `ALTER TABLE order_items RENAME TO order_lines`, `UPDATE order_lines SET quantity = 99 WHERE order_id = 4`})
 			if tc.seen {
 				h.status(0)
-				r.logs("public.order_lines")
+				r.AwaitLog("public.order_lines")
 				h.wantTypes(name+".orders", "4", "OrderRecorded", "OrderLinesChanged")
-				r.stop()
+				r.Stop()
 			}
-			if a := h.must(2, "run"); !strings.Contains(a.err, "public.order_items") || !strings.Contains(a.err, "no such table") {
+			if a := h.must(2, "run"); !strings.Contains(a.Err, "public.order_items") || !strings.Contains(a.Err, "no such table") {
 				t.Errorf("a run with the old name says %s", a)
 			}
 			b, err := os.ReadFile(filepath.Join(h.dir, "banyan.yaml"))
@@ -198,12 +192,12 @@ func TestRenamedTableFlowsOn(t *testing.T) {
 			h.write(strings.ReplaceAll(string(b), "public.order_items", "public.order_lines"))
 			h.setUpAgain()
 			r = h.start()
-			r.await("streaming")
+			r.Await("streaming")
 			h.work([]string{`UPDATE order_lines SET quantity = 98 WHERE order_id = 4`})
 			h.status(0)
 			h.proved()
 			h.uniqueIDs()
-			r.stop()
+			r.Stop()
 		})
 	}
 }
@@ -229,17 +223,17 @@ func TestNamedColumnsThatChangeStopTheRun(t *testing.T) {
 			t.Parallel()
 			h, name := ruled(t, shopSQL, shopRules)
 			r := h.start()
-			r.await("streaming")
+			r.Await("streaming")
 			h.work([]string{`UPDATE orders SET status = 'paid' WHERE id = 4`})
 			h.status(0)
 			// One transaction before, one with, one after the change of the shape.
 			h.work([]string{`UPDATE orders SET status = 'paid' WHERE id = 8`, tc.ddl, tc.after, `UPDATE orders SET status = 'shipped' WHERE id = 12; UPDATE products SET stock = stock - 1 WHERE id = 3`})
-			if code := r.end(); code != 1 {
-				t.Errorf("cdc run exits with %d, want 1:\n%s", code, r.text())
+			if code := r.End(); code != 1 {
+				t.Errorf("cdc run exits with %d, want 1:\n%s", code, r.Log())
 			}
 			for _, want := range append(tc.says, "0/", "banyan.yaml") {
-				if !strings.Contains(r.text(), want) {
-					t.Errorf("the run does not say %q:\n%s", want, r.text())
+				if !strings.Contains(r.Log(), want) {
+					t.Errorf("the run does not say %q:\n%s", want, r.Log())
 				}
 			}
 			for _, e := range tc.edit {
@@ -247,7 +241,7 @@ func TestNamedColumnsThatChangeStopTheRun(t *testing.T) {
 			}
 			h.setUpAgain()
 			r = h.start()
-			r.await("streaming")
+			r.Await("streaming")
 			h.work([]string{`UPDATE orders SET status = 'placed' WHERE id = 999`, `UPDATE products SET stock = stock - 1 WHERE id = 3`})
 			h.status(0)
 			h.proved()
@@ -257,7 +251,7 @@ func TestNamedColumnsThatChangeStopTheRun(t *testing.T) {
 			if got := typesOf(h.of(name+".orders", "8")); len(got) < 2 || got[0] != "OrderRecorded" || got[1] != "OrderPaid" {
 				t.Errorf("events of order 8 are %v, want OrderRecorded and OrderPaid first", got)
 			}
-			r.stop()
+			r.Stop()
 		})
 	}
 }
@@ -289,11 +283,11 @@ func TestNamedColumnsThatChangeUnseen(t *testing.T) {
 			}
 			h.setUpAgain()
 			r := h.start()
-			r.await("streaming")
+			r.Await("streaming")
 			h.status(0)
 			h.proved()
 			h.uniqueIDs()
-			r.stop()
+			r.Stop()
 		})
 	}
 }

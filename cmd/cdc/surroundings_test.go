@@ -27,8 +27,8 @@ func TestFullOutboxHoldsTheSourceBack(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL, strings.Replace(shopRules, "unknown: park\n", "unknown: park\nstore: {max_bytes: 2MiB}\n", 1))
 	r := h.start()
-	url := strings.Fields(strings.TrimPrefix(r.await("listening"), "listening on "))[0]
-	r.await("streaming")
+	url := r.Listening()
+	r.AwaitNext("streaming")
 	h.status(0)
 	h.broker.Stop(t)
 	wide := strings.Repeat("wide ", 200)
@@ -44,17 +44,17 @@ func TestFullOutboxHoldsTheSourceBack(t *testing.T) {
 		h.decode(0, &st, "status")
 		return st.Outbox.Full
 	})
-	if a := h.must(0, "status"); !strings.Contains(a.out, "full: the source waits") {
+	if a := h.must(0, "status"); !strings.Contains(a.Out, "full: the source waits") {
 		t.Errorf("status says %s", a)
 	}
 	h.eventually("/readyz says backpressure", func() bool { code, why := get(t, url+"/readyz"); return code == 503 && why != "" })
-	resident := rss(t, r.cmd.Process.Pid)
+	resident := rss(t, r.PID())
 	stored := st.Outbox.Events
 	for range 5 {
 		h.work(orders(next, 5000))
 		next += 5000
 	}
-	if now := rss(t, r.cmd.Process.Pid); now > resident+150<<20 {
+	if now := rss(t, r.PID()); now > resident+150<<20 {
 		t.Errorf("memory grows from %d to %d MiB while the source waits", resident>>20, now>>20)
 	}
 	h.decode(0, &st, "status")
@@ -68,7 +68,7 @@ func TestFullOutboxHoldsTheSourceBack(t *testing.T) {
 		t.Errorf("%d events of orders, want %d", n, 40+next-10_000)
 	}
 	h.uniqueIDs()
-	r.stop()
+	r.Stop()
 }
 
 // rss is the memory that a process has in use, in bytes.
@@ -100,7 +100,7 @@ func TestTopicOfSomebodyElseIsRefused(t *testing.T) {
 	}
 	h.work([]string{`UPDATE orders SET status = 'paid' WHERE id = 4`})
 	a := h.cdc("run", "--until-caught-up")
-	if a.code != 1 || !strings.Contains(a.err, name+".orders") || !strings.Contains(a.err, "somebody else") && !strings.Contains(a.err, "another writer") && !strings.Contains(a.err, "foreign") {
+	if a.Code != 1 || !strings.Contains(a.Err, name+".orders") || !strings.Contains(a.Err, "somebody else") && !strings.Contains(a.Err, "another writer") && !strings.Contains(a.Err, "foreign") {
 		t.Errorf("a topic with a stranger's record: %s", a)
 	}
 	if v := h.verdict(1); v == "proved" {
@@ -182,28 +182,28 @@ func TestWholePathOverTLS(t *testing.T) {
 
 	role := h.source.UserURL("banyan_tls", secret)
 	h.url = role
-	if a := h.must(3, "run"); !strings.Contains(a.err, "no encryption") {
+	if a := h.must(3, "run"); !strings.Contains(a.Err, "no encryption") {
 		t.Errorf("without TLS it says %s", a)
 	}
 	stranger, _ := authority(t)
 	h.url = over(role, stranger)
-	if a := h.must(3, "run"); !strings.Contains(a.err, "certificate") {
+	if a := h.must(3, "run"); !strings.Contains(a.Err, "certificate") {
 		t.Errorf("a server with another authority's certificate: %s", a)
 	}
 	h.url = over(h.source.UserURL("banyan_tls", "another"), cert)
-	if a := h.must(3, "run"); !strings.Contains(a.err, "password authentication failed") {
+	if a := h.must(3, "run"); !strings.Contains(a.Err, "password authentication failed") {
 		t.Errorf("with another password it says %s", a)
 	}
 	h.url = over(role, cert)
 	r := h.start()
-	r.await("streaming")
+	r.Await("streaming")
 	h.work([]string{`UPDATE orders SET status = 'paid' WHERE id = 4`, `INSERT INTO orders (customer_id, status, total) VALUES (1, 'placed', 1)`})
 	h.proved()
 	var n int
 	if err := h.source.Pool(t).QueryRow(context.Background(), `SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'banyan_tls' AND NOT ssl`).Scan(&n); err != nil || n > 0 {
 		t.Errorf("%d sessions of the role are not encrypted, %v", n, err)
 	}
-	r.stop()
+	r.Stop()
 
 	// The password may come from a file, as with every Postgres tool.
 	pass := filepath.Join(h.dir, "pgpass")

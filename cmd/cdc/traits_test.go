@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"banyan/cmd/internal/clitest"
 )
 
 // trait is a property of a database that doctor knows, or that others lose data
@@ -55,7 +57,7 @@ func (h *house) findings(code int) (list []finding) {
 		Verdict  string
 		Findings []finding
 	}
-	if err := json.Unmarshal([]byte(a.out), &r); err != nil {
+	if err := json.Unmarshal([]byte(a.Out), &r); err != nil {
 		h.t.Fatalf("%v in %s", err, a)
 	}
 	return r.Findings
@@ -110,15 +112,15 @@ func (h *house) walk(tr *trait) {
 	if tr.finding != "" {
 		found = h.finds(0, tr.finding)
 	}
-	steps := []func() answer{
-		func() answer { return h.cdc("init", "--name", name, "--currency", "EUR", "--force") },
-		func() answer {
+	steps := []func() clitest.Answer{
+		func() clitest.Answer { return h.cdc("init", "--name", name, "--currency", "EUR", "--force") },
+		func() clitest.Answer {
 			if tr.edit != nil {
 				tr.edit(h)
 			}
 			return h.cdc("setup", "--apply")
 		},
-		func() answer {
+		func() clitest.Answer {
 			h.asRole(name)
 			return h.cdc("run", "--until-caught-up")
 		},
@@ -129,18 +131,18 @@ func (h *house) walk(tr *trait) {
 			h.work(tr.before)
 		}
 		a := steps[i]()
-		if refused || a.args[0] != tr.refuses {
-			if a.code != 0 {
+		if refused || a.Args[0] != tr.refuses {
+			if a.Code != 0 {
 				t.Fatalf("want exit 0 from %s", a)
 			}
 			continue
 		}
 		refused = true
-		if a.code != 1 {
+		if a.Code != 1 {
 			t.Fatalf("want exit 1 from %s", a)
 		}
 		for _, text := range tr.says {
-			if !strings.Contains(a.out+a.err, text) {
+			if !strings.Contains(a.Out+a.Err, text) {
 				t.Errorf("want %q from %s", text, a)
 			}
 		}
@@ -252,8 +254,8 @@ func TestRoleReadsWhatIsCapturedAndNoMore(t *testing.T) {
 		`INSERT INTO customers (name, password_hash) VALUES ('new', 'secret-hash-born')`, `DELETE FROM customers WHERE name = 'new'`})
 	h.must(0, "run", "--until-caught-up")
 	h.must(0, "verify", "--wait", "2m")
-	for _, a := range []answer{h.must(0, append([]string{"tail", "--from", "start"}, h.topics()...)...), h.must(0, "why-not", "--table", "customers", "--key", "1")} {
-		if strings.Contains(a.out+a.err, "secret-hash") {
+	for _, a := range []clitest.Answer{h.must(0, append([]string{"tail", "--from", "start"}, h.topics()...)...), h.must(0, "why-not", "--table", "customers", "--key", "1")} {
+		if strings.Contains(a.Out+a.Err, "secret-hash") {
 			t.Errorf("a secret got out: %s", a)
 		}
 	}

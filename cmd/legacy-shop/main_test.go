@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"banyan/cmd/internal/clitest"
 	"banyan/internal/pgtest"
 )
 
@@ -71,23 +71,10 @@ func TestFlagsComeFromTheEnvironmentToo(t *testing.T) {
 
 func TestAStopLetsTheRequestsAtWorkFinish(t *testing.T) {
 	db := pgtest.New(t)
-	program := exec.Command(os.Args[0], "serve", "--listen", "127.0.0.1:0", "--stop-timeout", "1m")
-	program.Env = append(os.Environ(), runAsShop+"=1", "BANYAN_SHOP_DATABASE="+db.URL)
-	var stderr bytes.Buffer
-	program.Stderr = &stderr
-	stdout, err := program.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := program.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { program.Process.Kill() })
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatalf("%v: %s", err, stderr.String())
-	}
-	s := &testShop{t: t, url: strings.TrimSpace(strings.TrimPrefix(line, "listening on ")), pool: db.Pool(t)}
+	cmd := exec.Command(os.Args[0], "serve", "--listen", "127.0.0.1:0", "--stop-timeout", "1m")
+	cmd.Env = append(clitest.Environ(), runAsShop+"=1", "BANYAN_SHOP_DATABASE="+db.URL)
+	program := clitest.Start(t, cmd)
+	s := &testShop{t: t, url: program.Listening(), pool: db.Pool(t)}
 	s.stocked()
 
 	ctx := context.Background()
@@ -109,9 +96,7 @@ func TestAStopLetsTheRequestsAtWorkFinish(t *testing.T) {
 	until(t, "the order waits for the lock", func() bool {
 		return s.sql(`SELECT count(*) FROM pg_locks WHERE NOT granted`) == "1"
 	})
-	if err := program.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	program.Signal(syscall.SIGTERM)
 	until(t, "no new connections are taken", func() bool {
 		c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 		if err == nil {
@@ -125,8 +110,8 @@ func TestAStopLetsTheRequestsAtWorkFinish(t *testing.T) {
 	if a := <-answered; a.status != 201 {
 		t.Errorf("the order at work was answered %d %s", a.status, a.body)
 	}
-	if err := program.Wait(); err != nil {
-		t.Errorf("serve ended with %v: %s", err, stderr.String())
+	if code := program.End(); code != 0 {
+		t.Errorf("serve ended with %d: %s", code, program.Log())
 	}
 	s.want("1", `SELECT count(*) FROM orders`)
 	s.want("POST /orders 201", `SELECT method || ' ' || path || ' ' || status FROM access_log WHERE path = '/orders'`)
@@ -135,12 +120,7 @@ func TestAStopLetsTheRequestsAtWorkFinish(t *testing.T) {
 // until polls a condition of another process, which sends no signal.
 func until(t *testing.T, what string, reached func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !reached() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never came: %s", what)
-		}
-	}
+	clitest.Eventually(t, 30*time.Second, what, reached)
 }
 
 func TestAStartLeavesTablesThatAreThere(t *testing.T) {

@@ -1,20 +1,20 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"banyan/bus"
+	"banyan/cmd/internal/clitest"
 	"banyan/event"
 	"banyan/internal/kafkatest"
+	"banyan/internal/randtest"
 	"banyan/projections/projectiontest"
 )
 
@@ -35,13 +35,7 @@ type shop struct {
 
 func openShop(t testing.TB) *shop {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("seed %d", seed)
-		}
-	})
-	s := &shop{t: t, broker: kafkatest.New(t), src: projectiontest.NewSource("shop"), rng: rand.New(rand.NewPCG(seed, 1)),
+	s := &shop{t: t, broker: kafkatest.New(t), src: projectiontest.NewSource("shop"), rng: randtest.New(t),
 		day: time.Date(2010, 12, 1, 8, 0, 0, 0, time.UTC), stock: map[int]int{}}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -130,37 +124,19 @@ type says struct {
 	out, err string
 }
 
-// buffer is written by one goroutine and read by another.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // invoke runs the command until it ends by itself.
 func invoke(t testing.TB, args ...string) says {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	var out, err buffer
+	var out, err clitest.Buffer
 	code := Main(ctx, args, func(string) string { return "" }, &out, &err)
 	return says{code, out.String(), err.String()}
 }
 
 // running is a run of the command that goes on.
 type running struct {
-	out, log buffer
+	out, log clitest.Buffer
 	cancel   context.CancelFunc
 	ended    chan struct{}
 	code     int
@@ -190,13 +166,7 @@ func (r *running) stop() says {
 // poll waits until there is what the test waits for.
 func poll(t testing.TB, what string, there func() bool) {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !there(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("there is no %s after %s", what, patience)
-		}
-	}
+	clitest.Eventually(t, patience, "there is a "+what, there)
 }
 
 func (s *shop) runArgs(topic string, more ...string) []string {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"banyan/cmd/internal/clitest"
 )
 
 func TestEveryCommandHelps(t *testing.T) {
@@ -17,7 +19,7 @@ func TestEveryCommandHelps(t *testing.T) {
 	seen := 0
 	var walk func(path []string)
 	walk = func(path []string) {
-		help := h.must(0, append(slices.Clone(path), "--help")...).out
+		help := h.must(0, append(slices.Clone(path), "--help")...).Out
 		seen++
 		if !strings.Contains(help, "Examples:\n  projector") {
 			t.Errorf("projector %s --help has no example:\n%s", strings.Join(path, " "), help)
@@ -42,10 +44,10 @@ func TestEveryCommandHelps(t *testing.T) {
 	}
 }
 
-// one clear error: what is wrong, in one line.
-func (a answer) clear(t *testing.T) {
+// oneClearError wants what is wrong in one line.
+func oneClearError(t *testing.T, a clitest.Answer) {
 	t.Helper()
-	if lines := strings.Count(a.err, "\n"); lines != 1 || !strings.HasPrefix(a.err, "projector: ") || a.out != "" {
+	if lines := strings.Count(a.Err, "\n"); lines != 1 || !strings.HasPrefix(a.Err, "projector: ") || a.Out != "" {
 		t.Errorf("want one clear error, got %s", a)
 	}
 }
@@ -61,10 +63,10 @@ func TestWrongInputIsTold(t *testing.T) {
 		{"rebuild", "shipping", "--memory", "lots"}, {"retire", "shipping"}, {"retire", "shipping", "one"}, {"verify", "shipping", "--version", "x"}, {"swap", "a", "b"},
 		{"status", "shipping", "--db", "postgres://host:port:port/db"}, {"status", "shipping", "--db", "not a url"},
 	} {
-		h.must(2, args...).clear(t)
+		oneClearError(t, h.must(2, args...))
 	}
 	h.env = []string{"BANYAN_OUTPUT=xml", "BANYAN_VERBOSE=perhaps"}
-	if a := h.must(2, "status"); !strings.Contains(a.err, "BANYAN_VERBOSE") || !strings.Contains(a.err, "want text or json") {
+	if a := h.must(2, "status"); !strings.Contains(a.Err, "BANYAN_VERBOSE") || !strings.Contains(a.Err, "want text or json") {
 		t.Errorf("not both faults of the environment are told: %s", a)
 	}
 	h.env = nil
@@ -75,12 +77,12 @@ func TestWrongInputIsTold(t *testing.T) {
 		"--smtp-tls": {"run", "--smtp", "mail.example.com:25", "--smtp-tls", "perhaps"},
 	} {
 		a := h.must(2, args...)
-		if !strings.Contains(a.err, want+" ") || !strings.Contains(a.err, "want ") {
+		if !strings.Contains(a.Err, want+" ") || !strings.Contains(a.Err, "want ") {
 			t.Errorf("%s: %s", want, a)
 		}
 	}
 	h.writeAs("copy.yaml", shippingYAML)
-	if a := h.must(2, "check"); !strings.Contains(a.err, "copy.yaml") || !strings.Contains(a.err, "shipping.yaml") || !strings.Contains(a.err, `"shipping"`) {
+	if a := h.must(2, "check"); !strings.Contains(a.Err, "copy.yaml") || !strings.Contains(a.Err, "shipping.yaml") || !strings.Contains(a.Err, `"shipping"`) {
 		t.Errorf("two files of one name: %s", a)
 	}
 }
@@ -124,7 +126,7 @@ views:
 	for _, args := range [][]string{{"check"}, {"run"}} {
 		a := h.must(2, args...)
 		for _, want := range []string{"wrong.yaml:7:", "wrong.yaml:8:", `"colour"`, "wrong.yaml:16:", `"shop.nobody"`, "wrong.yaml:20:", "upper", "wrong.yaml:21:", `"born"`, "second.yaml:5:"} {
-			if !strings.Contains(a.err, want) {
+			if !strings.Contains(a.Err, want) {
 				t.Errorf("projector %s does not say %q: %s", args[0], want, a)
 			}
 		}
@@ -145,7 +147,7 @@ tables:
 `)
 	a := h.must(2, "run")
 	for _, want := range []string{"wrong.yaml:5:", `"OrderPayed"`, "OrderPaid", "wrong.yaml:4:", "customer_id", "order: aligned", "second.yaml:3:", "name"} {
-		if !strings.Contains(a.err, want) {
+		if !strings.Contains(a.Err, want) {
 			t.Errorf("run does not say %q: %s", want, a)
 		}
 	}
@@ -156,7 +158,7 @@ views:
   both: SELECT id, born FROM customers
 `)
 	h.writeAs("second.yaml", "projection: second\ntables:\n  customers: {from: shop.customers, columns: {id: bigint key}}\n")
-	if a := h.must(2, "run"); !strings.Contains(a.err, "wrong.yaml:5:") || !strings.Contains(a.err, "born") {
+	if a := h.must(2, "run"); !strings.Contains(a.Err, "wrong.yaml:5:") || !strings.Contains(a.Err, "born") {
 		t.Errorf("a view of what there is not: %s", a)
 	}
 	if made := h.query(`SELECT nspname FROM pg_namespace WHERE nspname ~ '^(wrong|second)'`); len(made) > 0 {
@@ -170,7 +172,7 @@ func TestTablesOfOthersAreLeftAlone(t *testing.T) {
 	h.shop.trade(50)
 	h.db.Exec(t, `CREATE SCHEMA shipping; CREATE TABLE shipping.customers (id text, remark text); INSERT INTO shipping.customers VALUES ('1', 'mine')`)
 	a := h.projector("run", "--until-caught-up")
-	if a.code != 1 && a.code != 2 || !strings.Contains(a.err, "shipping") {
+	if a.Code != 1 && a.Code != 2 || !strings.Contains(a.Err, "shipping") {
 		t.Errorf("a schema with a table of somebody else: %s", a)
 	}
 	if got := h.one(`SELECT remark FROM shipping.customers`); got != "mine" {
@@ -186,11 +188,11 @@ func TestTablesOfOthersAreLeftAlone(t *testing.T) {
 	h.db.Exec(t, `ALTER TABLE shipping_v1.lines DROP COLUMN quantity CASCADE; ALTER TABLE shipping_v1.customers RENAME COLUMN changes TO turns`)
 	a = h.projector("run", "--until-caught-up")
 	for _, want := range []string{"lines", "quantity", "customers", "changes", "rebuild"} {
-		if !strings.Contains(a.err, want) {
+		if !strings.Contains(a.Err, want) {
 			t.Errorf("altered tables: %q is not told: %s", want, a)
 		}
 	}
-	if a.code != 1 && a.code != 2 {
+	if a.Code != 1 && a.Code != 2 {
 		t.Errorf("altered tables: %s", a)
 	}
 }
@@ -204,7 +206,7 @@ func TestDatabaseWithoutRights(t *testing.T) {
 	t.Cleanup(func() { h.db.Exec(t, `DROP ROLE `+role) })
 	h.url = h.db.UserURL(role, "")
 	a := h.projector("run", "--until-caught-up")
-	if a.code == 0 || strings.Count(a.err, "\n") != 1 || !strings.Contains(a.err, role) || !strings.Contains(a.err, "CREATE") && !strings.Contains(a.err, "GRANT") && !strings.Contains(a.err, "init") {
+	if a.Code == 0 || strings.Count(a.Err, "\n") != 1 || !strings.Contains(a.Err, role) || !strings.Contains(a.Err, "CREATE") && !strings.Contains(a.Err, "GRANT") && !strings.Contains(a.Err, "init") {
 		t.Errorf("the way out is not told: %s", a)
 	}
 	if made := h.query(`SELECT nspname FROM pg_namespace WHERE nspname ~ '^(banyan|shipping)'`); len(made) > 0 {
@@ -235,16 +237,16 @@ func TestSurroundingsThatFail(t *testing.T) {
 		{"check", "--brokers", away}, {"lag", "--brokers", away}, {"verify", "--brokers", away}, {"rebuild", "--brokers", away}, {"init", "--topics", "shop.orders", "--brokers", away},
 	} {
 		a := h.must(3, args...)
-		if !strings.Contains(a.err, away) {
+		if !strings.Contains(a.Err, away) {
 			t.Errorf("the error does not name the address: %s", a)
 		}
 	}
 	for _, args := range [][]string{{"status", "nobody"}, {"lag", "nobody"}, {"parked", "list", "nobody"}, {"verify", "nobody"}, {"swap", "nobody"}, {"wait", "nobody", "1:0/1"}} {
-		if a := h.must(1, args...); !strings.Contains(a.err, "nobody") {
+		if a := h.must(1, args...); !strings.Contains(a.Err, "nobody") {
 			t.Errorf("a projection that is not there: %s", a)
 		}
 	}
-	if a := h.must(2, "init", "--topics", "shop.order"); !strings.Contains(a.err, "shop.orders") {
+	if a := h.must(2, "init", "--topics", "shop.order"); !strings.Contains(a.Err, "shop.orders") {
 		t.Errorf("a topic that is not there: %s", a)
 	}
 }
@@ -254,7 +256,7 @@ func TestReadAPI(t *testing.T) {
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	h.shop.register(5)
 	r := h.start()
-	url := r.listening()
+	url := r.Listening()
 	h.passed("shipping", "ledger")
 	token := h.shop.settle()
 	code, header, body := ask(t, url+"/customers/3", "Banyan-Token", token)
@@ -306,5 +308,5 @@ func TestReadAPI(t *testing.T) {
 			t.Errorf("/metrics does not have %s", want)
 		}
 	}
-	r.stop()
+	r.Stop()
 }

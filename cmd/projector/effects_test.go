@@ -17,6 +17,8 @@ import (
 
 	"github.com/emersion/go-smtp"
 	"github.com/google/go-cmp/cmp"
+
+	"banyan/internal/randtest"
 )
 
 // mailsYAML tells customers of what was shipped, and the bank of what was paid.
@@ -168,39 +170,39 @@ func TestEffectsLeaveOnce(t *testing.T) {
 	for _, order := range []string{"partitioned", "aligned"} {
 		t.Run(order, func(t *testing.T) {
 			t.Parallel()
-			rng := random(t)
+			rng := randtest.New(t)
 			o := newOutside(t)
 			o.fickle = 7
 			h := newHouse(t, strings.NewReplacer("ORDER", order, "URL", o.url).Replace(mailsYAML))
 			h.env = []string{"BANYAN_SMTP=" + o.smtp, "BANYAN_SMTP_TLS=none", "BANYAN_SMTP_FROM=shop@example.com"}
 			h.shop.settle() // effects begin here
 			r := h.start("--instance", "only")
-			r.await("running")
+			r.Await("running")
 			restart := func() {
 				r = h.start("--instance", "only")
-				r.await("running")
+				r.Await("running")
 			}
 			h.underLoad(func() {
 				for range 3 {
-					<-within(rng, time.Second)
-					r.kill()
+					<-randtest.Within(rng, time.Second)
+					r.Kill()
 					restart()
 				}
 				h.must(0, "rebuild", "mails", "--wait")
 				h.exchange("swap", "mails")
-				r.kill()
+				r.Kill()
 				restart()
 				h.owned("mails", r) // or the rollback runs what nobody seems to run, and both take from each other
 				h.exchange("rollback", "mails")
-				<-within(rng, time.Second)
+				<-randtest.Within(rng, time.Second)
 				h.exchange("swap", "mails")
-				r.stop()
+				r.Stop()
 				restart()
 			})
 			h.passed("mails")
 			h.must(0, "verify", "mails")
 			h.counted(o)
-			r.stop()
+			r.Stop()
 
 			// What is in doubt is for a person to decide.
 			var list struct {
@@ -212,10 +214,10 @@ func TestEffectsLeaveOnce(t *testing.T) {
 				}
 			}
 			a := h.projector("effects", "list", "mails", "--state", "doubtful", "-o", "json")
-			if err := decodeLoosely(a.out, &list); err != nil {
+			if err := decodeLoosely(a.Out, &list); err != nil {
 				t.Fatalf("%v: %s", err, a)
 			}
-			if (a.code == 1) != (list.Counts["doubtful"] > 0) || a.code > 1 || list.Counts["doubtful"] != len(list.Effects) {
+			if (a.Code == 1) != (list.Counts["doubtful"] > 0) || a.Code > 1 || list.Counts["doubtful"] != len(list.Effects) {
 				t.Errorf("%d doubtful, %d listed: %s", list.Counts["doubtful"], len(list.Effects), a)
 			}
 			h.must(0, "effects", "resend", "mails", "--all")
@@ -257,15 +259,15 @@ effects:
 // the quiet of the source that lets it go off.
 func TestTimersGoOffOnce(t *testing.T) {
 	t.Parallel()
-	rng := random(t)
+	rng := randtest.New(t)
 	o := newOutside(t)
 	h := newHouse(t, strings.ReplaceAll(remindersYAML, "URL", o.url))
 	h.shop.settle()
 	r := h.start("--instance", "only")
-	r.await("running")
+	r.Await("running")
 	h.underLoad(func() {
 		for i := range 6 {
-			<-within(rng, 800*time.Millisecond)
+			<-randtest.Within(rng, 800*time.Millisecond)
 			switch i {
 			case 2:
 				h.must(0, "rebuild", "reminders", "--wait")
@@ -273,9 +275,9 @@ func TestTimersGoOffOnce(t *testing.T) {
 			case 4:
 				h.exchange("rollback", "reminders")
 			}
-			r.kill()
+			r.Kill()
 			r = h.start("--instance", "only")
-			r.await("running")
+			r.Await("running")
 		}
 	})
 	for range 5 { // time passes, and nothing happens that anybody is told of
@@ -287,7 +289,7 @@ func TestTimersGoOffOnce(t *testing.T) {
 	}
 	h.eventually("all is sent", func() bool { return h.one(`SELECT count(*)::text FROM banyan.effect WHERE state <> 'sent'`) == "0" })
 	h.must(0, "verify", "reminders", "--version", "2")
-	r.stop()
+	r.Stop()
 	want := []string{}
 	for _, order := range h.shop.orders {
 		if order.reminded > 0 {
@@ -335,7 +337,7 @@ func TestEffectsAreLeftToOthers(t *testing.T) {
 		t.Errorf("%d calls were made", len(o.calls))
 	}
 	var list struct{ Counts map[string]int }
-	if err := decodeLoosely(h.must(0, "effects", "list", "mails", "-o", "json").out, &list); err != nil || list.Counts["promised"] == 0 {
+	if err := decodeLoosely(h.must(0, "effects", "list", "mails", "-o", "json").Out, &list); err != nil || list.Counts["promised"] == 0 {
 		t.Errorf("promised: %v, %v", list, err)
 	}
 	h.must(0, "run", "--until-caught-up", "--smtp", o.smtp, "--smtp-tls", "none", "--smtp-from", "shop@example.com")
@@ -371,7 +373,7 @@ func TestMailWithoutAServerWaits(t *testing.T) {
 	h.must(0, "run", "--until-caught-up")
 	h.shop.trade(300)
 	a := h.must(0, "run", "--until-caught-up")
-	if !strings.Contains(a.err, "smtp") && !strings.Contains(a.err, "SMTP") {
+	if !strings.Contains(a.Err, "smtp") && !strings.Contains(a.Err, "SMTP") {
 		t.Errorf("it does not say that there is no mail server: %s", a)
 	}
 	if n := h.one(`SELECT count(*)::text FROM banyan.effect WHERE kind = 'mail' AND state = 'sent'`); n != "0" {

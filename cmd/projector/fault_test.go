@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 )
 
 // underLoad opens the shop, breaks things, and closes it again.
@@ -24,7 +25,7 @@ func (h *house) underLoad(trouble func()) {
 func TestKillAtRandomMoments(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, shippingYAML, ledgerYAML)
-	killAtRandom(t, h, random(t), 8)
+	killAtRandom(t, h, randtest.New(t), 8)
 }
 
 // killAtRandom kills projector run again and again under load, from its very
@@ -37,23 +38,23 @@ func killAtRandom(t *testing.T, h *house, rng *rand.Rand, kills int) {
 		for range kills {
 			r := h.start(how[rng.IntN(2)]...)
 			if rng.IntN(3) > 0 {
-				r.await("running")
+				r.Await("running")
 			}
-			<-within(rng, 1200*time.Millisecond)
-			r.kill()
+			<-randtest.Within(rng, 1200*time.Millisecond)
+			r.Kill()
 		}
 	})
 	last := h.start("--instance", "only")
 	h.exact("shipping", "ledger")
-	last.stop()
+	last.Stop()
 }
 
 func TestServersRestartUnderLoad(t *testing.T) {
 	t.Parallel()
-	rng := random(t)
+	rng := randtest.New(t)
 	h := newServerHouse(t, shippingYAML, ledgerYAML)
 	r := h.start()
-	r.await("running: shipping")
+	r.Await("running: shipping")
 	h.underLoad(func() {
 		for _, bounce := range []func(){
 			func() { h.db.Server().Restart(t) },
@@ -66,24 +67,24 @@ func TestServersRestartUnderLoad(t *testing.T) {
 				h.broker.Start(t)
 			},
 		} {
-			<-within(rng, 1500*time.Millisecond)
+			<-randtest.Within(rng, 1500*time.Millisecond)
 			bounce()
 		}
 	})
 	h.exact("shipping", "ledger")
-	r.stop()
+	r.Stop()
 }
 
 func TestSessionsAreEndedUnderLoad(t *testing.T) {
 	t.Parallel()
-	rng := random(t)
+	rng := randtest.New(t)
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	r := h.start()
-	r.await("running: shipping")
+	r.Await("running: shipping")
 	ended := 0
 	h.underLoad(func() {
 		for range 8 {
-			<-within(rng, 600*time.Millisecond)
+			<-randtest.Within(rng, 600*time.Millisecond)
 			ended += len(h.query(`SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'projector%'`))
 		}
 	})
@@ -91,21 +92,21 @@ func TestSessionsAreEndedUnderLoad(t *testing.T) {
 		t.Errorf("only %d sessions were there to be ended", ended)
 	}
 	h.exact("shipping", "ledger")
-	r.stop()
+	r.Stop()
 }
 
 func TestWireIsCutAtTheCommit(t *testing.T) {
 	t.Parallel()
-	rng := random(t)
+	rng := randtest.New(t)
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	p, via := newProxy(t, h.db.URL)
 	h.url = via
 	r := h.start("--assign", "all")
-	r.await("running: shipping")
+	r.Await("running: shipping")
 	h.passed("shipping", "ledger")
 	h.underLoad(func() {
 		for i := range 8 {
-			<-within(rng, 400*time.Millisecond)
+			<-randtest.Within(rng, 400*time.Millisecond)
 			if i%2 == 0 {
 				p.before.Add(1)
 			} else {
@@ -116,5 +117,5 @@ func TestWireIsCutAtTheCommit(t *testing.T) {
 		p.cutAll()
 	})
 	h.exact("shipping", "ledger")
-	r.stop()
+	r.Stop()
 }

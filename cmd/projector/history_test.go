@@ -10,6 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"banyan/bus"
+	"banyan/cmd/internal/clitest"
 	"banyan/event"
 )
 
@@ -23,26 +24,26 @@ func breaks(t *testing.T, what func(h *house), want ...string) {
 	r := h.start()
 	h.exactAfter(r, "shipping", "ledger")
 	what(h)
-	if code := r.end(); code != 1 {
-		t.Errorf("the run exits with %d, want 1:\n%s", code, r.text())
+	if code := r.End(); code != 1 {
+		t.Errorf("the run exits with %d, want 1:\n%s", code, r.Log())
 	}
-	text := r.text()
+	text := r.Log()
 	for range 2 {
 		for _, w := range want {
 			if !strings.Contains(text, w) {
 				t.Errorf("it does not say %q:\n%s", w, text)
 			}
 		}
-		text = h.must(1, "run", "--assign", "all").err
+		text = h.must(1, "run", "--assign", "all").Err
 	}
 	h.booked("shipping")
 	h.booked("ledger")
 }
 
 // exactAfter is exact for a run that begins.
-func (h *house) exactAfter(r *runner, projections ...string) {
+func (h *house) exactAfter(r *clitest.Process, projections ...string) {
 	h.t.Helper()
-	r.await("running: " + projections[len(projections)-1])
+	r.Await("running: " + projections[len(projections)-1])
 	h.exact(projections...)
 }
 
@@ -73,12 +74,12 @@ func TestRepeatsAreAppliedOnce(t *testing.T) {
 	h.shop.repeats = 100
 	h.shop.trade(100)
 	r := h.start()
-	r.await("running: shipping")
+	r.Await("running: shipping")
 	for range 30 {
 		h.shop.trade(20)
 	}
 	h.exact("shipping", "ledger")
-	r.stop()
+	r.Stop()
 }
 
 // Another incarnation of the source, whose log begins anew: the generation orders
@@ -97,7 +98,7 @@ func TestSourceFailsOver(t *testing.T) {
 		h.shop.mu.Unlock()
 		h.shop.trade(150)
 		if generation == 3 {
-			r.kill()
+			r.Kill()
 			r = h.start("--instance", "only")
 		}
 		token := h.shop.settle()
@@ -112,7 +113,7 @@ func TestSourceFailsOver(t *testing.T) {
 		}
 		h.exact("shipping", "ledger")
 	}
-	r.stop()
+	r.Stop()
 }
 
 func TestHoleStopsAndIsNamed(t *testing.T) {

@@ -66,17 +66,17 @@ func TestLatestTopicsAreEnoughForState(t *testing.T) {
 	h.shop.repeats = 30
 	h.shop.trade(300)
 	r := h.start("--instance", "only")
-	r.await("running")
+	r.Await("running")
 	h.exact("directory")
 	h.underLoad(func() {
-		r.kill()
+		r.Kill()
 		r = h.start("--instance", "only")
-		r.await("running")
+		r.Await("running")
 		h.must(0, "rebuild", "directory", "--wait")
 		h.exchange("swap", "directory")
 	})
 	h.exact("directory")
-	r.stop()
+	r.Stop()
 }
 
 // What needs every event is refused with the reason.
@@ -88,12 +88,12 @@ func TestLatestTopicsAreNotEnoughForHistory(t *testing.T) {
 	h.writeAs("history.yaml", strings.ReplaceAll(strings.ReplaceAll(shippingYAML, "shop.orders", "shop.orders.latest"), "shop.customers", "shop.customers.latest"))
 	a := h.must(2, "check")
 	for _, want := range []string{"history.yaml:4:", "history.yaml:11:", "looks at the row before", "counts events"} {
-		if !strings.Contains(a.err, want) {
+		if !strings.Contains(a.Err, want) {
 			t.Errorf("%q is not told: %s", want, a)
 		}
 	}
 	h.writeAs("history.yaml", strings.ReplaceAll(ledgerYAML, "shop.orders", "shop.orders.latest"))
-	if a := h.must(2, "check"); !strings.Contains(a.err, "without .latest") {
+	if a := h.must(2, "check"); !strings.Contains(a.Err, "without .latest") {
 		t.Errorf("an aligned projection of a compacted topic: %s", a)
 	}
 }

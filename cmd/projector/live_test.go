@@ -8,12 +8,12 @@ func TestRowsAreWhatTheShopHasInItsBooks(t *testing.T) {
 	h.shop.trade(300)
 	h.must(0, "check")
 	r := h.start()
-	r.await("installed: shipping")
-	r.await("running: shipping")
+	r.Await("installed: shipping")
+	r.Await("running: shipping")
 	h.exact("shipping", "ledger")
 	for range 20 {
 		h.shop.trade(50)
 	}
 	h.exact("shipping", "ledger")
-	r.stop()
+	r.Stop()
 }

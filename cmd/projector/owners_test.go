@@ -6,15 +6,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"banyan/cmd/internal/clitest"
+	"banyan/internal/randtest"
 )
 
 // owned waits until each of these runs, and nobody else, owns partitions of a
 // projection. The projection must be partitioned where there are several.
-func (h *house) owned(projection string, by ...*runner) {
+func (h *house) owned(projection string, by ...*clitest.Process) {
 	h.t.Helper()
 	want := map[string]bool{}
 	for _, r := range by {
-		want[fmt.Sprintf("process %d", r.cmd.Process.Pid)] = true
+		want[fmt.Sprintf("process %d", r.PID())] = true
 	}
 	h.eventually(fmt.Sprintf("%s is owned by %v", projection, want), func() bool {
 		owners := h.query(`SELECT DISTINCT owner FROM banyan.part WHERE projection = $1`, projection)
@@ -30,36 +33,36 @@ func (h *house) owned(projection string, by ...*runner) {
 
 // lost wants a run that was taken for dead to have ended as it should, or to take
 // part again.
-func (r *runner) lost() {
-	r.h.t.Helper()
+func lost(t *testing.T, r *clitest.Process) {
+	t.Helper()
 	select {
-	case <-r.ended:
-		if code := r.end(); code != 3 || !strings.Contains(r.text(), "taken over") {
-			r.h.t.Errorf("the zombie exits with %d:\n%s", code, r.text())
+	case <-r.Ended():
+		if code := r.End(); code != 3 || !strings.Contains(r.Log(), "taken over") {
+			t.Errorf("the zombie exits with %d:\n%s", code, r.Log())
 		}
 	default:
-		r.stop()
+		r.Stop()
 	}
 }
 
 func TestFrozenMemberIsReplacedAndWakesUp(t *testing.T) {
 	t.Parallel()
-	rng := random(t)
+	rng := randtest.New(t)
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	h.underLoad(func() {
 		first := h.start()
-		first.await("running: shipping")
+		first.Await("running: shipping")
 		h.owned("ledger", first)
 		h.owned("shipping", first)
-		<-within(rng, time.Second)
-		first.signal(syscall.SIGSTOP) // with whatever it has in flight
+		<-randtest.Within(rng, time.Second)
+		first.Signal(syscall.SIGSTOP) // with whatever it has in flight
 		second := h.start()
 		h.owned("ledger", second)
 		h.owned("shipping", second)
-		<-within(rng, time.Second)
-		first.signal(syscall.SIGCONT)
+		<-randtest.Within(rng, time.Second)
+		first.Signal(syscall.SIGCONT)
 		h.exactWhileOpen("shipping", "ledger")
-		first.lost()
+		lost(t, first)
 		h.owned("shipping", second)
 	})
 	h.exact("shipping", "ledger")
@@ -67,20 +70,20 @@ func TestFrozenMemberIsReplacedAndWakesUp(t *testing.T) {
 
 func TestFrozenOwnerWithoutGroupIsFenced(t *testing.T) {
 	t.Parallel()
-	rng := random(t)
+	rng := randtest.New(t)
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	h.underLoad(func() {
 		first := h.start("--assign", "all")
-		first.await("running: shipping")
+		first.Await("running: shipping")
 		h.owned("ledger", first)
-		<-within(rng, time.Second)
-		first.signal(syscall.SIGSTOP)
+		<-randtest.Within(rng, time.Second)
+		first.Signal(syscall.SIGSTOP)
 		second := h.start("--assign", "all")
 		h.owned("ledger", second)
 		h.owned("shipping", second)
-		first.signal(syscall.SIGCONT)
-		if code := first.end(); code != 3 || !strings.Contains(first.text(), "taken over") {
-			t.Errorf("the owner that was replaced exits with %d, want 3:\n%s", code, first.text())
+		first.Signal(syscall.SIGCONT)
+		if code := first.End(); code != 3 || !strings.Contains(first.Log(), "taken over") {
+			t.Errorf("the owner that was replaced exits with %d, want 3:\n%s", code, first.Log())
 		}
 	})
 	h.exact("shipping", "ledger")
@@ -91,12 +94,12 @@ func TestGroupBesideAnAssignmentEndsInOneOfThem(t *testing.T) {
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	h.underLoad(func() {
 		group := h.start()
-		group.await("running: shipping")
+		group.Await("running: shipping")
 		h.owned("shipping", group)
 		h.owned("ledger", group)
 		alone := h.start("--assign", "all")
-		if code := group.end(); code != 3 || !strings.Contains(group.text(), "taken over") {
-			t.Errorf("the group's member exits with %d, want 3:\n%s", code, group.text())
+		if code := group.End(); code != 3 || !strings.Contains(group.Log(), "taken over") {
+			t.Errorf("the group's member exits with %d, want 3:\n%s", code, group.Log())
 		}
 		h.owned("shipping", alone)
 		h.owned("ledger", alone)
@@ -106,19 +109,19 @@ func TestGroupBesideAnAssignmentEndsInOneOfThem(t *testing.T) {
 
 func TestOwnersComeAndGo(t *testing.T) {
 	t.Parallel()
-	rng := random(t)
+	rng := randtest.New(t)
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	h.underLoad(func() {
 		first := h.start()
-		first.await("running: shipping")
+		first.Await("running: shipping")
 		h.owned("shipping", first)
 		second, third := h.start(), h.start()
 		h.owned("shipping", first, second, third)
 		h.owned("ledger", first) // the others stand by
 		h.exactWhileOpen("shipping", "ledger")
-		<-within(rng, time.Second)
-		first.kill()
-		second.stop()
+		<-randtest.Within(rng, time.Second)
+		first.Kill()
+		second.Stop()
 		h.owned("shipping", third)
 		h.owned("ledger", third)
 		h.exactWhileOpen("shipping", "ledger")
@@ -131,17 +134,17 @@ func TestAssignmentsShareThePartitions(t *testing.T) {
 	h := newHouse(t, shippingYAML)
 	h.underLoad(func() {
 		even, odd := h.start("--assign", "0,2,4"), h.start("--assign", "1,3,5")
-		even.await("running: shipping")
-		odd.await("running: shipping")
+		even.Await("running: shipping")
+		odd.Await("running: shipping")
 		h.owned("shipping", even, odd)
 		h.exactWhileOpen("shipping")
-		odd.kill()
+		odd.Kill()
 		more := h.start("--assign", "1, 3,5")
 		h.owned("shipping", even, more)
 	})
 	h.exact("shipping")
 	a := h.must(3, "run", "--assign", "0,6")
-	if !strings.Contains(a.err, "partitions 0 to 5, not 6") {
+	if !strings.Contains(a.Err, "partitions 0 to 5, not 6") {
 		t.Errorf("a partition that is not there: %s", a)
 	}
 }

@@ -86,8 +86,8 @@ func TestPoisonParksItsKeyAlone(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, shippingYAML)
 	r := h.start()
-	url := r.listening()
-	r.await("running")
+	url := r.Listening()
+	r.Await("running")
 	h.shop.register(6)
 	h.db.Exec(t, spoil)
 	h.shop.register(20)
@@ -119,7 +119,7 @@ func TestPoisonParksItsKeyAlone(t *testing.T) {
 			t.Errorf("event %d of the chain has seq %d, after %d", i, events[i].Seq, events[i-1].Seq)
 		}
 	}
-	if a := h.must(1, "status", "shipping"); !strings.Contains(a.out, "1 keys are parked") {
+	if a := h.must(1, "status", "shipping"); !strings.Contains(a.Out, "1 keys are parked") {
 		t.Errorf("status does not say it: %s", a)
 	}
 	token := h.shop.settle()
@@ -150,14 +150,14 @@ func TestPoisonParksItsKeyAlone(t *testing.T) {
 	if code, _, body := ask(t, url+"/customers/7", "Banyan-Token", token); code != 200 || !strings.Contains(body, `"country":"Wales"`) {
 		t.Errorf("after the release: %d %s", code, body)
 	}
-	if a := h.must(1, "parked", "show", "shipping", "Customer/7"); !strings.Contains(a.err, "Customer/7 is not parked in shipping") {
+	if a := h.must(1, "parked", "show", "shipping", "Customer/7"); !strings.Contains(a.Err, "Customer/7 is not parked in shipping") {
 		t.Errorf("show of what is not parked: %s", a)
 	}
-	if a := h.projector("parked", "release", "shipping", "Customer/7"); a.code != 1 {
+	if a := h.projector("parked", "release", "shipping", "Customer/7"); a.Code != 1 {
 		t.Errorf("release of what is not parked: %s", a)
 	}
-	r.stop()
-	if a := h.must(3, "parked", "release", "shipping", "--all"); !strings.Contains(a.err, "start projector run") {
+	r.Stop()
+	if a := h.must(3, "parked", "release", "shipping", "--all"); !strings.Contains(a.Err, "start projector run") {
 		t.Errorf("release without anybody who could: %s", a)
 	}
 }
@@ -166,7 +166,7 @@ func TestPoisonIsDiscarded(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	r := h.start()
-	r.await("running: shipping")
+	r.Await("running: shipping")
 	h.shop.register(3)
 	h.shop.trade(50)
 	// An amount that fits no column of the shipping, and is none of the ledger's
@@ -195,9 +195,9 @@ func TestPoisonIsDiscarded(t *testing.T) {
 		t.Errorf("the ledger has %v", got)
 	}
 	// Who looks at the topics first must not refuse to go on because of them.
-	r.kill()
+	r.Kill()
 	r = h.start("--assign", "all")
-	r.await("running: shipping")
+	r.Await("running: shipping")
 	h.shop.trade(20)
 	h.passed("shipping")
 	var s settled
@@ -218,7 +218,7 @@ func TestPoisonIsDiscarded(t *testing.T) {
 		t.Errorf("after the next event: %s", got)
 	}
 	h.must(0, "verify", "shipping")
-	r.stop()
+	r.Stop()
 }
 
 func TestRunStopsAtPoisonWhereToldTo(t *testing.T) {
@@ -229,7 +229,7 @@ func TestRunStopsAtPoisonWhereToldTo(t *testing.T) {
 	h.db.Exec(t, spoil)
 	h.shop.register(20)
 	a := h.must(1, "run", "--until-caught-up", "--stop-at-poison")
-	if !strings.Contains(a.err, "shop/Customer/7@1:0/") || !strings.Contains(a.err, "cursed") || !strings.Contains(a.err, "shop.customers/") {
+	if !strings.Contains(a.Err, "shop/Customer/7@1:0/") || !strings.Contains(a.Err, "cursed") || !strings.Contains(a.Err, "shop.customers/") {
 		t.Errorf("it does not say at which event: %s", a)
 	}
 	h.decode(0, &[]chain{}, "parked", "list", "shipping")

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"banyan/cmd/internal/clitest"
+	"banyan/internal/randtest"
 )
 
 // reader polls a number that only grows, as any tool would that reads the tables.
@@ -81,8 +84,8 @@ func TestRebuildAndSwapUnderReaders(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	r := h.start()
-	r.await("running: shipping")
-	r.await("running: ledger")
+	r.Await("running: shipping")
+	r.Await("running: ledger")
 	stop := h.readers()
 	h.underLoad(func() {
 		for _, p := range []string{"shipping", "ledger"} {
@@ -102,7 +105,7 @@ func TestRebuildAndSwapUnderReaders(t *testing.T) {
 	for _, p := range []string{"shipping", "ledger"} {
 		h.must(0, "verify", p, "--version", "1") // it was followed all the time
 		h.must(0, "retire", p, "1")
-		if a := h.must(1, "rollback", p); a.err == "" {
+		if a := h.must(1, "rollback", p); a.Err == "" {
 			t.Errorf("a rollback to what is gone: %s", a)
 		}
 		if got := h.query(`SELECT nspname FROM pg_namespace WHERE nspname = $1`, p+"_v1"); len(got) != 0 {
@@ -112,19 +115,19 @@ func TestRebuildAndSwapUnderReaders(t *testing.T) {
 	h.shop.trade(20)
 	h.exact("shipping", "ledger")
 	stop()
-	r.stop()
+	r.Stop()
 }
 
 func TestKillTheRebuild(t *testing.T) {
 	t.Parallel()
-	rng := random(t)
+	rng := randtest.New(t)
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	for range 20 {
 		h.shop.trade(150)
 	}
 	r := h.start()
-	r.await("running: shipping")
-	r.await("running: ledger")
+	r.Await("running: shipping")
+	r.Await("running: ledger")
 	h.passed("shipping", "ledger")
 	stop := h.readers()
 	midway := 0
@@ -132,8 +135,8 @@ func TestKillTheRebuild(t *testing.T) {
 		for i := range 8 {
 			p := []string{"shipping", "ledger"}[i%2]
 			b := h.begin("rebuild", p, "--memory", "1")
-			<-within(rng, 1500*time.Millisecond)
-			b.kill()
+			<-randtest.Within(rng, 1500*time.Millisecond)
+			b.Kill()
 			for _, v := range h.versions(p) {
 				if strings.HasSuffix(v, " building") {
 					midway++
@@ -156,16 +159,16 @@ func TestKillTheRebuild(t *testing.T) {
 	}
 	h.exact("shipping", "ledger")
 	stop()
-	r.stop()
+	r.Stop()
 }
 
 func TestKillTheSwap(t *testing.T) {
 	t.Parallel()
-	rng := random(t)
+	rng := randtest.New(t)
 	h := newHouse(t, shippingYAML, ledgerYAML)
 	r := h.start("--instance", "only")
-	r.await("running: shipping")
-	r.await("running: ledger")
+	r.Await("running: shipping")
+	r.Await("running: ledger")
 	h.shop.trade(200)
 	h.passed("shipping", "ledger")
 	h.must(0, "rebuild", "shipping", "--wait")
@@ -175,16 +178,16 @@ func TestKillTheSwap(t *testing.T) {
 		for i := range 10 {
 			p := []string{"shipping", "ledger"}[i%2]
 			s := h.begin("swap", p)
-			<-within(rng, 300*time.Millisecond)
+			<-randtest.Within(rng, 300*time.Millisecond)
 			if i == 5 { // the run instead
-				r.kill()
-				if code := s.end(); code > 1 {
-					t.Errorf("a swap whose runner was killed exits with %d:\n%s", code, s.text())
+				r.Kill()
+				if code := s.End(); code > 1 {
+					t.Errorf("a swap whose runner was killed exits with %d:\n%s", code, s.Log())
 				}
 				r = h.start("--instance", "only")
-				r.await("running: shipping")
+				r.Await("running: shipping")
 			} else {
-				s.kill()
+				s.Kill()
 			}
 			if got := h.query(`SELECT state FROM banyan.version WHERE projection = $1 ORDER BY state`, p); fmt.Sprint(got) != "[active following]" && fmt.Sprint(got) != "[active kept]" {
 				t.Errorf("the versions of %s are %v", p, got)
@@ -197,7 +200,7 @@ func TestKillTheSwap(t *testing.T) {
 		h.must(0, "verify", p, "--version", "2")
 	}
 	stop()
-	r.stop()
+	r.Stop()
 }
 
 // Without a runner the swap itself takes both versions to the mark.
@@ -222,23 +225,23 @@ func TestChangedDefinitionNeedsARebuild(t *testing.T) {
 	h := newHouse(t, shippingYAML)
 	h.shop.trade(200)
 	r := h.start()
-	r.await("running")
+	r.Await("running")
 	h.exact("shipping")
 	changed := strings.Replace(shippingYAML, "      name: text\n", "      name: text\n      shout: text = upper(state.name)\n", 1)
 	changed = strings.Replace(changed, "      customer_id: bigint\n", "", 1)
 	changed = strings.Replace(changed, "    indexes: [customer_id]\n", "", 1)
 	h.write(changed)
-	if a := h.must(1, "run", "--until-caught-up"); !strings.Contains(a.err, "projector rebuild") {
+	if a := h.must(1, "run", "--until-caught-up"); !strings.Contains(a.Err, "projector rebuild") {
 		t.Errorf("a changed definition: %s", a)
 	}
 	h.must(0, "rebuild", "shipping", "--wait")
 	a := h.must(1, "diff", "shipping")
 	for _, want := range []string{"orders", "customer_id", "shout"} {
-		if !strings.Contains(a.out, want) {
+		if !strings.Contains(a.Out, want) {
 			t.Errorf("diff does not name %s: %s", want, a)
 		}
 	}
-	if a := h.must(1, "swap", "shipping"); !strings.Contains(a.err, "orders.customer_id") || !strings.Contains(a.err, "force") {
+	if a := h.must(1, "swap", "shipping"); !strings.Contains(a.Err, "orders.customer_id") || !strings.Contains(a.Err, "force") {
 		t.Errorf("a swap by which readers lose a column: %s", a)
 	}
 	h.exchange("swap", "shipping", "--force")
@@ -251,7 +254,7 @@ func TestChangedDefinitionNeedsARebuild(t *testing.T) {
 	// The old one is followed on by the same run, and there is a way back.
 	h.exchange("rollback", "shipping", "--force")
 	h.exact("shipping")
-	r.stop()
+	r.Stop()
 }
 
 func TestVerifyFindsWhatSomebodyHasChanged(t *testing.T) {
@@ -273,11 +276,11 @@ func TestVerifyFindsWhatSomebodyHasChanged(t *testing.T) {
 		}
 	}
 	a := h.must(1, "verify", "shipping")
-	if !strings.Contains(a.out, "Atlantis") || !strings.Contains(a.out, "1000000") {
+	if !strings.Contains(a.Out, "Atlantis") || !strings.Contains(a.Out, "1000000") {
 		t.Errorf("the differences are not shown: %s", a)
 	}
 	a = h.must(1, "verify", "shipping", "-o", "json")
-	if err := decodeLoosely(a.out, &v); err != nil {
+	if err := decodeLoosely(a.Out, &v); err != nil {
 		t.Fatal(err)
 	}
 	if v.Verdict != "differs" || len(v.Reasons) == 0 {
@@ -303,14 +306,14 @@ func TestDiskFullInARebuild(t *testing.T) {
 	dir := t.TempDir()
 	inner := h.command("rebuild", "shipping", "--memory", "1", "-o", "json", "--data-dir", dir)
 	cmd := exec.Command("unshare", append([]string{"--mount", "sh", "-c", `mount -t tmpfs -o size=512k tmpfs "$0" || exit 77; exec "$@"`, dir}, inner.Args...)...)
-	cmd.Dir, cmd.Env, cmd.SysProcAttr = inner.Dir, inner.Env, inner.SysProcAttr
-	b := h.spawn(cmd)
-	code := b.end()
-	if code == 77 || strings.Contains(b.text(), "unshare failed") {
-		t.Skipf("no small file system can be mounted here: %s", b.text())
+	cmd.Dir, cmd.Env = inner.Dir, inner.Env
+	b := clitest.Start(t, cmd)
+	code := b.End()
+	if code == 77 || strings.Contains(b.Log(), "unshare failed") {
+		t.Skipf("no small file system can be mounted here: %s", b.Log())
 	}
-	if code != 3 || !strings.Contains(b.text(), "no space left on device") {
-		t.Errorf("exit %d:\n%s%s", code, b.text(), b.said)
+	if code != 3 || !strings.Contains(b.Log(), "no space left on device") {
+		t.Errorf("exit %d:\n%s%s", code, b.Log(), b.Said())
 	}
 	if got := h.versions("shipping"); fmt.Sprint(got) != "[1 active]" {
 		t.Errorf("it leaves behind %v", got)

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
+	"banyan/cmd/internal/clitest"
 	"banyan/internal/kafkatest"
 	"banyan/internal/pgtest"
 )
@@ -24,17 +23,12 @@ type road struct {
 	store  *pgtest.DB
 }
 
-// program prepares a program of another command, built from its folder.
-func (r *road) program(folder string, args ...string) *exec.Cmd {
+// begin begins a program of another command, built from its folder.
+func (r *road) begin(folder string, args ...string) *clitest.Process {
 	r.t.Helper()
-	path, err := build(folder)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	cmd := exec.Command(path, args...)
-	cmd.Dir, cmd.SysProcAttr = r.dir, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Env = append(r.environ(), "BANYAN_SOURCE="+r.source.URL, "BANYAN_STORE="+r.store.URL)
-	return cmd
+	cmd := r.program(folder, args...)
+	cmd.Env = append(cmd.Env, "BANYAN_SOURCE="+r.source.URL, "BANYAN_STORE="+r.store.URL)
+	return clitest.Start(r.t, cmd)
 }
 
 func copyFile(t *testing.T, from, to string) {
@@ -88,25 +82,25 @@ func post(t *testing.T, url, body string, into any) http.Header {
 func TestTokenOfARestAnswer(t *testing.T) {
 	t.Parallel()
 	road := newRoad(t)
-	old := road.spawn(road.program("../legacy-shop", "serve", "--database", road.source.URL, "--listen", "127.0.0.1:0"))
-	old.listening() // the tables are made
-	old.stop()
-	setup := road.spawn(road.program("../cdc", "setup", "--apply"))
-	if code := setup.end(); code != 0 {
-		t.Fatalf("cdc setup exits with %d:\n%s", code, setup.text())
+	old := road.begin("../legacy-shop", "serve", "--database", road.source.URL, "--listen", "127.0.0.1:0")
+	old.Listening() // the tables are made
+	old.Stop()
+	setup := road.begin("../cdc", "setup", "--apply")
+	if code := setup.End(); code != 0 {
+		t.Fatalf("cdc setup exits with %d:\n%s", code, setup.Log())
 	}
-	start := func() (*runner, string) {
-		cdc := road.spawn(road.program("../cdc", "run"))
-		url, _, _ := strings.Cut(cdc.listening(), " ")
-		cdc.await("streaming")
+	start := func() (*clitest.Process, string) {
+		cdc := road.begin("../cdc", "run")
+		url := cdc.Listening()
+		cdc.Await("streaming")
 		return cdc, url
 	}
 	cdc, follows := start()
-	shop := road.spawn(road.program("../legacy-shop", "serve", "--database", road.source.URL, "--listen", "127.0.0.1:0", "--token-from", follows))
-	target := shop.listening()
+	shop := road.begin("../legacy-shop", "serve", "--database", road.source.URL, "--listen", "127.0.0.1:0", "--token-from", follows)
+	target := shop.Listening()
 	run := road.start("--instance", "only")
-	reads := run.listening()
-	run.await("running: customer_360")
+	reads := run.Listening()
+	run.Await("running: customer_360")
 
 	registered := 0
 	register := func() (id int, name, token string) {
@@ -131,11 +125,11 @@ func TestTokenOfARestAnswer(t *testing.T) {
 	}
 	// A token outlives the death of everybody on the road.
 	id, name, token := register()
-	run.kill()
+	run.Kill()
 	run = road.start("--instance", "only")
-	reads = run.listening()
+	reads = run.Listening()
 	read(id, name, token)
-	cdc.kill()
+	cdc.Kill()
 	id, name, token = register() // without cdc there may be no token: then there is nothing to wait for
 	cdc, _ = start()
 	if token != "" {
@@ -154,7 +148,7 @@ func TestTokenOfARestAnswer(t *testing.T) {
 	for _, p := range []string{"shipping_addresses", "customer_360"} {
 		road.must(0, "verify", p)
 	}
-	run.stop()
-	cdc.stop()
-	shop.stop()
+	run.Stop()
+	cdc.Stop()
+	shop.Stop()
 }

@@ -36,7 +36,7 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 		do := func(code int, args ...string) {
 			t.Helper()
 			a := h.must(code, append(args, "-v", "-o", format)...)
-			clean("the output of projector "+strings.Join(args, " "), a.out+a.err)
+			clean("the output of projector "+strings.Join(args, " "), a.Out+a.Err)
 		}
 		do(0, "check")
 		do(0, "run", "--until-caught-up")
@@ -52,8 +52,8 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 		do(0, "rebuild", "mails", "--plan")
 		for _, args := range [][]string{{"lint", "mails"}, {"effects", "list", "mails"}, {"rebuild", "mails"}, {"swap", "mails"}, {"init", "--topics", "shop.orders", "--name", "drafted_" + format}} {
 			a := h.projector(append(args, "-v", "-o", format)...)
-			clean("the output of projector "+strings.Join(args, " "), a.out+a.err)
-			if a.code > 1 {
+			clean("the output of projector "+strings.Join(args, " "), a.Out+a.Err)
+			if a.Code > 1 {
 				t.Errorf("%s", a)
 			}
 		}
@@ -63,18 +63,18 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 			"postgres://me@" + away + "/x?password=" + written, "postgres://me:" + secret + "@" + away + ":bad:port/x", db.UserURL("nobody_like_that", secret), db.UserURL("service", secret+"!")} {
 			for _, args := range [][]string{{"status", "mails"}, {"run", "--until-caught-up"}, {"verify", "mails"}} {
 				a := h.projector(append(args, "-v", "-o", format, "--db", u)...)
-				if a.code != 2 && a.code != 3 {
+				if a.Code != 2 && a.Code != 3 {
 					t.Errorf("want exit 2 or 3 from %s", a)
 				}
-				clean("the output of projector "+args[0]+" --db <URL>", a.out+a.err)
+				clean("the output of projector "+args[0]+" --db <URL>", a.Out+a.Err)
 			}
 		}
 		a := h.projector("run", "-o", format, "--smtp", "mail.example.com", "--smtp-tls", "perhaps")
-		clean("the output of projector run --smtp", a.out+a.err)
+		clean("the output of projector run --smtp", a.Out+a.Err)
 	}
 	r := h.start("-v")
-	at := r.listening()
-	r.await("running")
+	at := r.Listening()
+	r.Await("running")
 	h.shop.trade(50)
 	h.passed("mails")
 	h.eventually("a mail has failed", func() bool {
@@ -84,8 +84,8 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 		_, header, body := ask(t, at+path)
 		clean(path, body+strings.Join(header["Banyan-Token"], ""))
 	}
-	r.stop()
-	clean("the log", r.text())
+	r.Stop()
+	clean("the log", r.Log())
 	for _, row := range h.query(`SELECT row_to_json(e)::text || convert_from(payload, 'UTF8') FROM banyan.effect e UNION ALL SELECT row_to_json(v)::text FROM banyan.version v UNION ALL SELECT row_to_json(l)::text FROM banyan.lease l`) {
 		clean("the database", row)
 	}
@@ -105,7 +105,7 @@ func TestNoPasswordWhenTheServerGoes(t *testing.T) {
 	h.url = u.String()
 	h.shop.trade(20)
 	r := h.start("-v")
-	r.await("running")
+	r.Await("running")
 	h.exact("shipping")
 	h.db.Server().Stop(t, pgtest.Immediate)
 	h.shop.trade(20)
@@ -113,11 +113,11 @@ func TestNoPasswordWhenTheServerGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.awaitLog(host + ":" + port)
+	r.AwaitLog(host + ":" + port)
 	h.db.Server().Start(t)
 	h.exact("shipping")
-	r.stop()
-	if strings.Contains(r.text(), secret) {
-		t.Errorf("the password stands in the log:\n%s", r.text())
+	r.Stop()
+	if strings.Contains(r.Log(), secret) {
+		t.Errorf("the password stands in the log:\n%s", r.Log())
 	}
 }

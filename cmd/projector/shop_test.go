@@ -13,6 +13,7 @@ import (
 	"banyan/bus"
 	"banyan/event"
 	"banyan/internal/kafkatest"
+	"banyan/internal/randtest"
 	"banyan/projections/projectiontest"
 )
 
@@ -151,7 +152,7 @@ type shop struct {
 
 func newShop(t *testing.T, broker *kafkatest.Broker) *shop {
 	t.Helper()
-	s := &shop{t: t, seed: seed(t), src: projectiontest.NewSource("shop"), customers: map[int]*customer{}, orders: map[int]*order{},
+	s := &shop{t: t, seed: randtest.Seed(t), src: projectiontest.NewSource("shop"), customers: map[int]*customer{}, orders: map[int]*order{},
 		statuses: map[string][2]int{}, minutes: map[string]int{}}
 	s.rng = rand.New(rand.NewPCG(s.seed, 2))
 	s.src.Tick = 250 * time.Millisecond

@@ -36,14 +36,14 @@ func TestEffectsBeginAtTheFirstWatermark(t *testing.T) {
 	}
 	tell(1, 20)
 	publish()
-	if a := h.projector("run", "--until-caught-up", "--no-effects"); a.code == 0 {
+	if a := h.projector("run", "--until-caught-up", "--no-effects"); a.Code == 0 {
 		t.Fatalf("a job ran without a watermark: %s", a)
 	}
 	run := h.start("--listen", "127.0.0.1:0", "--no-effects")
-	run.awaitLog("waiting for the first watermark")
+	run.AwaitLog("waiting for the first watermark")
 	h.shop.src.Mark()
 	publish()
-	run.await("running")
+	run.Await("running")
 	tell(20, 23)
 	h.shop.src.Mark()
 	publish()
@@ -51,5 +51,5 @@ func TestEffectsBeginAtTheFirstWatermark(t *testing.T) {
 	if got := h.one(`SELECT count(*)::text FROM banyan.effect`); got != "3" {
 		t.Errorf("%s effects were promised, want those of the 3 events after the start", got)
 	}
-	run.stop()
+	run.Stop()
 }

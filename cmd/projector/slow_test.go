@@ -11,34 +11,35 @@ import (
 	"banyan/bus"
 	"banyan/internal/kafkatest"
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 )
 
 // The same as on the embedded broker, on Apache Kafka 4.
 func TestKillAtRandomMomentsOnKafka(t *testing.T) {
 	h := furnish(t, pgtest.New(t), kafkatest.NewReal(t), shippingYAML, ledgerYAML)
-	killAtRandom(t, h, random(t), 6)
+	killAtRandom(t, h, randtest.New(t), 6)
 }
 
 func TestHandOverOnKafka(t *testing.T) {
-	rng := random(t)
+	rng := randtest.New(t)
 	h := furnish(t, pgtest.New(t), kafkatest.NewReal(t), shippingYAML, ledgerYAML)
 	h.underLoad(func() {
 		first := h.start()
-		first.await("running: shipping")
+		first.Await("running: shipping")
 		h.owned("shipping", first)
 		second, third := h.start(), h.start()
 		h.owned("shipping", first, second, third)
 		h.exactWhileOpen("shipping", "ledger")
-		first.signal(syscall.SIGSTOP)
+		first.Signal(syscall.SIGSTOP)
 		h.owned("shipping", second, third)
-		<-within(rng, time.Second)
-		first.signal(syscall.SIGCONT)
-		second.kill()
-		third.stop()
+		<-randtest.Within(rng, time.Second)
+		first.Signal(syscall.SIGCONT)
+		second.Kill()
+		third.Stop()
 		fourth := h.start()
-		fourth.await("running: shipping")
+		fourth.Await("running: shipping")
 		h.exactWhileOpen("shipping", "ledger")
-		first.lost()
+		lost(t, first)
 		h.owned("shipping", fourth)
 		h.owned("ledger", fourth)
 		h.broker.Kill(t)
@@ -88,15 +89,15 @@ func TestCompactedTopicOnKafka(t *testing.T) {
 		}
 	}
 	r := h.start("--instance", "only")
-	r.await("running")
+	r.Await("running")
 	h.exact("directory")
 	h.underLoad(func() {
-		r.kill()
+		r.Kill()
 		r = h.start("--instance", "only")
-		r.await("running")
+		r.Await("running")
 		h.must(0, "rebuild", "directory", "--wait")
 		h.exchange("swap", "directory")
 	})
 	h.exact("directory")
-	r.stop()
+	r.Stop()
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"banyan/cmd/internal/clitest"
 	"banyan/projections/projectiontest"
 )
 
@@ -111,12 +112,12 @@ func TestTranscripts(t *testing.T) {
 			say := func(args ...string) {
 				t.Helper()
 				a := h.projector(append(args, "-o", format)...)
-				fmt.Fprintf(&b, "$ projector %s\n%s", strings.Join(args, " "), steady(a.out))
-				if a.err != "" {
-					fmt.Fprintf(&b, "--- stderr\n%s", steady(a.err))
+				fmt.Fprintf(&b, "$ projector %s\n%s", strings.Join(args, " "), steady(a.Out))
+				if a.Err != "" {
+					fmt.Fprintf(&b, "--- stderr\n%s", steady(a.Err))
 				}
-				if a.code != 0 {
-					fmt.Fprintf(&b, "--- exit %d\n", a.code)
+				if a.Code != 0 {
+					fmt.Fprintf(&b, "--- exit %d\n", a.Code)
 				}
 				b.WriteString("\n")
 				if format == "json" {
@@ -130,7 +131,7 @@ func TestTranscripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := h.start("--assign", "all")
-			r.await("running")
+			r.Await("running")
 			h.passed("shipping")
 			token := h.shop.settle()
 			say("wait", "shipping", token)
@@ -154,7 +155,7 @@ func TestTranscripts(t *testing.T) {
 			say("retire", "shipping", "2") // readers see it
 			say("retire", "shipping", "1")
 			say("rollback", "shipping")
-			r.stop()
+			r.Stop()
 			say("parked", "release", "shipping", "--all")
 			say("status", "shipping")
 			golden(t, "life."+format+".txt", b.String())
@@ -163,12 +164,12 @@ func TestTranscripts(t *testing.T) {
 }
 
 // oneDocumentALine wants JSON on stdout, a document in each line.
-func oneDocumentALine(t *testing.T, a answer) {
+func oneDocumentALine(t *testing.T, a clitest.Answer) {
 	t.Helper()
-	if a.code == 0 && len(a.out) == 0 {
+	if a.Code == 0 && len(a.Out) == 0 {
 		t.Errorf("no JSON at all: %s", a)
 	}
-	d := json.NewDecoder(bytes.NewReader([]byte(a.out)))
+	d := json.NewDecoder(bytes.NewReader([]byte(a.Out)))
 	for d.More() {
 		var v any
 		if err := d.Decode(&v); err != nil {
@@ -192,15 +193,15 @@ func TestInitDraftsWhatRuns(t *testing.T) {
 		h.db.Exec(t, fmt.Sprintf(`DROP OWNED BY %[1]s_owner, %[1]s_reader; DROP ROLE %[1]s_owner, %[1]s_reader`, name))
 	})
 	a := h.must(0, "init", "--topics", "shop.customers,shop.orders", "--name", name)
-	if !strings.Contains(a.out, name+".yaml") || !strings.Contains(a.out, name+"_owner") || !strings.Contains(a.out, name+"_reader") {
+	if !strings.Contains(a.Out, name+".yaml") || !strings.Contains(a.Out, name+"_owner") || !strings.Contains(a.Out, name+"_reader") {
 		t.Errorf("init says %s", a)
 	}
-	if again := h.must(2, "init", "--topics", "shop.customers", "--name", name); !strings.Contains(again.err, "exists") {
+	if again := h.must(2, "init", "--topics", "shop.customers", "--name", name); !strings.Contains(again.Err, "exists") {
 		t.Errorf("it writes over a file: %s", again)
 	}
 	h.must(0, "check")
 	r := h.start()
-	r.await("running")
+	r.Await("running")
 	h.must(0, "wait", name, token, "--for", patience.String())
 	h.must(0, "verify", name)
 	h.shop.mu.Lock()
@@ -220,10 +221,10 @@ func TestInitDraftsWhatRuns(t *testing.T) {
 	// Nobody but the owner writes, and the lint proves it.
 	h.must(0, "lint", name)
 	h.db.Exec(t, fmt.Sprintf(`GRANT INSERT ON %s_v1.customers TO PUBLIC`, name))
-	if a := h.must(1, "lint", name); !strings.Contains(a.out, "customers") || !strings.Contains(a.out, "REVOKE") {
+	if a := h.must(1, "lint", name); !strings.Contains(a.Out, "customers") || !strings.Contains(a.Out, "REVOKE") {
 		t.Errorf("somebody else may write: %s", a)
 	}
 	h.db.Exec(t, fmt.Sprintf(`REVOKE INSERT ON %s_v1.customers FROM PUBLIC`, name))
 	h.must(0, "lint", name)
-	r.stop()
+	r.Stop()
 }

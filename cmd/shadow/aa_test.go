@@ -14,27 +14,27 @@ func TestNoiseIsThatOfThisShadow(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.caughtUp(0, "--candidate", "builtin:demand")
-	if a := h.must(1, "aa"); !strings.Contains(a.err, "nothing is proved") {
+	if a := h.must(1, "aa"); !strings.Contains(a.Err, "nothing is proved") {
 		t.Errorf("control against control of nothing: %s", a)
 	}
 	h.shop.trade(50)
 	h.do("run", "--candidate", "builtin:demand", "--until-caught-up")
 	due := func() bool {
-		r := h.report(h.do("report").code, "")
+		r := h.report(h.do("report").Code, "")
 		return r.Noise == nil && strings.Contains(strings.Join(r.Verdict.Why, "\n"), "No noise floor was measured")
 	}
 	if !due() {
 		t.Error("a noise floor of no line is taken for one")
 	}
 	s := newService(t)
-	if a := h.must(2, "aa", "--candidate", s.url()); !strings.Contains(a.err, "none of this shadow's") {
+	if a := h.must(2, "aa", "--candidate", s.url()); !strings.Contains(a.Err, "none of this shadow's") {
 		t.Errorf("another candidate is asked twice: %s", a)
 	}
 	if !due() {
 		t.Error("the noise floor of another candidate is taken for this one's")
 	}
 	h.must(0, "aa")
-	if r := h.report(h.do("report").code, ""); r.Noise == nil || r.Noise.Lines == 0 || r.Verdict.Rung == compare.Unhealthy {
+	if r := h.report(h.do("report").Code, ""); r.Noise == nil || r.Noise.Lines == 0 || r.Verdict.Rung == compare.Unhealthy {
 		t.Errorf("the noise floor is not known: %+v, %q", r.Noise, r.Verdict.Sentence)
 	}
 }

@@ -13,15 +13,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"banyan/cmd/internal/clitest"
 	"banyan/compare"
 	"banyan/quote"
 )
 
-// clear wants one clear error: nothing on stdout, and the program's name before what is
-// wrong.
-func (a answer) clear(t *testing.T) {
+// oneClearError wants nothing on stdout, and the program's name before what is wrong.
+func oneClearError(t *testing.T, a clitest.Answer) {
 	t.Helper()
-	if !strings.HasPrefix(a.err, "shadow: ") || a.out != "" || strings.Contains(a.err, "goroutine ") {
+	if !strings.HasPrefix(a.Err, "shadow: ") || a.Out != "" || strings.Contains(a.Err, "goroutine ") {
 		t.Errorf("want one clear error, got %s", a)
 	}
 }
@@ -30,11 +30,11 @@ func TestEveryCommandHelps(t *testing.T) {
 	t.Parallel()
 	h := bare(t)
 	for _, name := range []string{"run", "report", "replay", "aa", "parity", "list", "forget", "embedded"} {
-		if a := h.must(0, name, "--help"); !strings.Contains(a.out, "Usage:") {
+		if a := h.must(0, name, "--help"); !strings.Contains(a.Out, "Usage:") {
 			t.Errorf("no help: %s", a)
 		}
 	}
-	if a := h.must(0, "--help"); !strings.Contains(a.out, "Exit codes") || !strings.Contains(a.out, "shadow report --out") {
+	if a := h.must(0, "--help"); !strings.Contains(a.Out, "Exit codes") || !strings.Contains(a.Out, "shadow report --out") {
 		t.Errorf("the help has neither exit codes nor examples: %s", a)
 	}
 }
@@ -98,16 +98,16 @@ func TestWrongInputIsTold(t *testing.T) {
 		{[]string{"parity", "--replay", "GET", "--control", "http://x", "--candidate", "http://y"}, []string{"--replay"}},
 	} {
 		a := h.must(2, c.args...)
-		a.clear(t)
+		oneClearError(t, a)
 		for _, want := range c.say {
-			if !strings.Contains(a.err, want) {
+			if !strings.Contains(a.Err, want) {
 				t.Errorf("it does not say %q: %s", want, a)
 			}
 		}
 	}
 	a := h.must(2, "run", "--candidate", "builtin:nope", "--from", "x", "--sample", "200", "--timeout", "-1s", "--out", "d", "--name", "A", "--settings", settings, "--mapping", mapping)
 	for _, want := range []string{"builtin:nope", "--from", "--sample 200", "--timeout -1s", "--out d", "--name A", "minDays", "minClusters", "orders.placed", "shadow.orders"} {
-		if !strings.Contains(a.err, want) {
+		if !strings.Contains(a.Err, want) {
 			t.Errorf("not all faults are told at once, %q is missing: %s", want, a)
 		}
 	}
@@ -143,22 +143,22 @@ func TestYearAtOnce(t *testing.T) {
 	demand := h.report(0, "demand")
 	h.sound(demand)
 	h.linesAddUp(demand, "first")
-	if a := h.must(2, "report"); !strings.Contains(a.err, "dearer, demand") {
+	if a := h.must(2, "report"); !strings.Contains(a.Err, "dearer, demand") {
 		t.Errorf("it does not say which shadows there are: %s", a)
 	}
-	if a := h.must(0, "list"); !strings.Contains(a.out, "builtin:demand") || !strings.Contains(a.out, s.addr) {
+	if a := h.must(0, "list"); !strings.Contains(a.Out, "builtin:demand") || !strings.Contains(a.Out, s.addr) {
 		t.Errorf("list: %s", a)
 	}
 	h.replays(s)
 	h.noise(s)
 	// Another candidate under the same name.
-	if a := h.must(1, "run", "--until-caught-up", "--candidate", s.url(), "--name", "demand"); !strings.Contains(a.err, "--name of its own") || !strings.Contains(a.err, "shadow forget demand") {
+	if a := h.must(1, "run", "--until-caught-up", "--candidate", s.url(), "--name", "demand"); !strings.Contains(a.Err, "--name of its own") || !strings.Contains(a.Err, "shadow forget demand") {
 		t.Errorf("another candidate: %s", a)
 	}
-	if a := h.must(1, "run", "--until-caught-up", "--candidate", "builtin:demand", "--sample", "50"); !strings.Contains(a.err, "sample") {
+	if a := h.must(1, "run", "--until-caught-up", "--candidate", "builtin:demand", "--sample", "50"); !strings.Contains(a.Err, "sample") {
 		t.Errorf("another sample: %s", a)
 	}
-	if a := h.must(1, "forget", "nobody"); !strings.Contains(a.err, "shadow list") {
+	if a := h.must(1, "forget", "nobody"); !strings.Contains(a.Err, "shadow list") {
 		t.Errorf("forget: %s", a)
 	}
 	h.must(0, "forget", "demand")
@@ -250,7 +250,7 @@ func (h *house) replays(s *service) {
 	verdict := func(code int, args ...string) string {
 		var v struct{ Verdict string }
 		a := h.must(code, append([]string{"replay", "-o", "json"}, args...)...)
-		if err := json.Unmarshal([]byte(a.out), &v); err != nil {
+		if err := json.Unmarshal([]byte(a.Out), &v); err != nil {
 			h.t.Errorf("%v: %s", err, a)
 		}
 		return v.Verdict
@@ -281,14 +281,14 @@ func (h *house) replays(s *service) {
 		h.t.Errorf("replay of %s with the candidate where it was: %s", at, v)
 	}
 	for _, at := range []string{"shop.orders/0/999999", "shop.orders/77/0"} {
-		if a := h.must(1, "replay", "--name", "demand", at); !strings.Contains(a.err, at) {
+		if a := h.must(1, "replay", "--name", "demand", at); !strings.Contains(a.Err, at) {
 			h.t.Errorf("replay of what is not there: %s", a)
 		}
 	}
-	if a := h.must(2, "replay", "--name", "demand", "shop.prices/0/1"); !strings.Contains(a.err, "shop.orders") {
+	if a := h.must(2, "replay", "--name", "demand", "shop.prices/0/1"); !strings.Contains(a.Err, "shop.orders") {
 		h.t.Errorf("replay of a price: %s", a)
 	}
-	if a := h.must(1, "replay", "--name", "nobody", at); !strings.Contains(a.err, "no such shadow") {
+	if a := h.must(1, "replay", "--name", "nobody", at); !strings.Contains(a.Err, "no such shadow") {
 		h.t.Errorf("replay of no shadow: %s", a)
 	}
 }
@@ -300,7 +300,7 @@ func (h *house) noise(s *service) {
 	for _, args := range [][]string{{"--name", "demand"}, {"--name", "dearer", "--candidate", s.url()}} {
 		var n compare.Noise
 		a := h.must(0, append([]string{"aa", "-o", "json"}, args...)...)
-		if err := json.Unmarshal([]byte(a.out), &n); err != nil || n.Lines == 0 || n.Differ != 0 || n.RepeatLines == 0 || n.RepeatDiffer != 0 {
+		if err := json.Unmarshal([]byte(a.Out), &n); err != nil || n.Lines == 0 || n.Differ != 0 || n.RepeatLines == 0 || n.RepeatDiffer != 0 {
 			h.t.Errorf("%v %+v: %s", err, n, a)
 		}
 	}
@@ -314,7 +314,7 @@ func (h *house) noise(s *service) {
 		}
 		return []any{a}
 	}))
-	if a := h.must(1, "aa", "--name", "dearer", "--candidate", s.url()); !strings.Contains(a.out, "differ") {
+	if a := h.must(1, "aa", "--name", "dearer", "--candidate", s.url()); !strings.Contains(a.Out, "differ") {
 		h.t.Errorf("a candidate that contradicts itself: %s", a)
 	}
 	if r := h.report(1, "dearer"); r.Noise == nil || r.Noise.RepeatDiffer == 0 {
@@ -329,7 +329,7 @@ func TestBesideARun(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	r := h.start("--candidate", "builtin:demand", "--live", "127.0.0.1:0")
-	live := r.listening()
+	live := r.Listening()
 	h.shop.underLoad(func() {
 		for range 4 {
 			h.consumes()
@@ -338,7 +338,7 @@ func TestBesideARun(t *testing.T) {
 			}
 		}
 		h.must(0, "list")
-		if a := h.must(1, "forget", "demand"); !strings.Contains(a.err, "stop it first") {
+		if a := h.must(1, "forget", "demand"); !strings.Contains(a.Err, "stop it first") {
 			t.Errorf("a shadow is forgotten while it runs: %s", a)
 		}
 		if code, page := h.ask(live + "/"); code != 200 || !strings.Contains(page, "demand") {
@@ -353,7 +353,7 @@ func TestBesideARun(t *testing.T) {
 		}
 	})
 	h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
-	r.stop()
+	r.Stop()
 	h.asClean("demand", "--candidate", "builtin:demand")
 	h.must(0, "forget", "demand")
 }

@@ -273,7 +273,7 @@ func TestCandidateThatIsDownIsWaitedFor(t *testing.T) {
 			s := newService(t)
 			args := []string{"--candidate", s.url(), "--from", "start", "--timeout", "300ms", "--max-lag", "0", "--live", "127.0.0.1:0"}
 			r := h.start(args...)
-			live := r.listening()
+			live := r.Listening()
 			h.eventually("history is compared", func() bool { return h.consumed() == h.shop.orders })
 			before, busy := h.consumed(), h.goroutines(live)
 			if way.do == nil {
@@ -300,9 +300,9 @@ func TestCandidateThatIsDownIsWaitedFor(t *testing.T) {
 			if got := h.consumed(); got != before {
 				t.Errorf("%d orders were taken in while the candidate was down, %d before", got, before)
 			}
-			r.stop()
+			r.Stop()
 			r = h.start(args...)
-			live = r.listening()
+			live = r.Listening()
 			h.eventually("/readyz says again why", func() bool { code, body := h.ask(live + "/readyz"); return code == 503 && len(body) > 5 })
 			if way.do == nil {
 				s.up()
@@ -311,7 +311,7 @@ func TestCandidateThatIsDownIsWaitedFor(t *testing.T) {
 			}
 			h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
 			h.eventually("/readyz says ready", func() bool { code, _ := h.ask(live + "/readyz"); return code == 200 })
-			r.stop()
+			r.Stop()
 			h.books(h.caughtUp(0, args...), nil)
 		})
 	}
@@ -371,7 +371,7 @@ func TestFlakyCandidate(t *testing.T) {
 	})
 	h.shop.trade(300)
 	a := h.do("run", "--until-caught-up", "--candidate", s.url(), "--from", "start", "--timeout", "200ms")
-	r := h.report(a.code, "")
+	r := h.report(a.Code, "")
 	h.sound(r)
 	for _, m := range r.Currencies {
 		truth := h.shop.expected(nil)[m.Currency]

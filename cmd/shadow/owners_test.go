@@ -9,8 +9,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"banyan/cmd/internal/clitest"
 	"banyan/compare"
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 )
 
 // exact is what of a report must be the same for the same events and candidate,
@@ -52,15 +54,15 @@ func (h *house) asClean(name string, args ...string) {
 func TestKillAtRandomMomentsInProcess(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	rng := random(t)
+	rng := randtest.New(t)
 	h.shop.underLoad(func() {
 		for range 12 {
 			r := h.start("--candidate", "builtin:demand", "--instance", "only")
 			if rng.IntN(3) > 0 {
-				r.await("running")
+				r.Await("running")
 			}
-			<-within(rng, 1200*time.Millisecond)
-			r.kill()
+			<-randtest.Within(rng, 1200*time.Millisecond)
+			r.Kill()
 		}
 	})
 	h.asClean("demand", "--candidate", "builtin:demand")
@@ -69,7 +71,7 @@ func TestKillAtRandomMomentsInProcess(t *testing.T) {
 func TestKillAtRandomMomentsOverHTTP(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	rng, lot := random(t), lots(t)
+	rng, lot := randtest.New(t), lots(t)
 	s := newService(t)
 	s.misbehave(holding(func(int) bool { return lot(20) == 0 }, s.handlerAfter(func() { <-time.After(time.Duration(lot(200)) * time.Millisecond) })))
 	args := []string{"--candidate", s.url(), "--from", "start", "--instance", "only", "--max-lag", "0"}
@@ -77,19 +79,19 @@ func TestKillAtRandomMomentsOverHTTP(t *testing.T) {
 		for range 12 {
 			r := h.start(args...)
 			if rng.IntN(3) > 0 {
-				r.await("running")
+				r.Await("running")
 			}
-			<-within(rng, 1500*time.Millisecond)
-			r.kill()
+			<-randtest.Within(rng, 1500*time.Millisecond)
+			r.Kill()
 		}
 	})
 	h.books(h.caughtUp(0, args...), nil)
 }
 
 // owned waits until this run, and nobody else, owns the partitions of a projection.
-func (h *house) owned(projection string, by *runner) {
+func (h *house) owned(projection string, by *clitest.Process) {
 	h.t.Helper()
-	process := fmt.Sprintf("process %d", by.cmd.Process.Pid)
+	process := fmt.Sprintf("process %d", by.PID())
 	h.eventually(projection+" is owned by "+process, func() bool {
 		owners := h.query(`SELECT DISTINCT owner FROM banyan.part WHERE projection = $1`, projection)
 		return len(owners) == 1 && strings.HasSuffix(owners[0], ", "+process)
@@ -101,34 +103,34 @@ func (h *house) owned(projection string, by *runner) {
 func TestComparatorsComeAndGo(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	rng := random(t)
+	rng := randtest.New(t)
 	args := []string{"--candidate", "builtin:demand"}
 	h.shop.underLoad(func() {
-		all := []*runner{h.start(args...), h.start(args...), h.start(args...)}
+		all := []*clitest.Process{h.start(args...), h.start(args...), h.start(args...)}
 		for _, r := range all {
-			r.await("running")
+			r.Await("running")
 		}
-		<-within(rng, 2*time.Second)
+		<-randtest.Within(rng, 2*time.Second)
 		owner := h.owner("shadow_demand", all)
-		all[owner].kill()
+		all[owner].Kill()
 		all = append(all[:owner], all[owner+1:]...)
 		owner = h.owner("shadow_demand", all)
-		all[owner].stop()
+		all[owner].Stop()
 		last := all[1-owner]
 		h.owned("shadow_demand", last)
 		h.owned("shadow_demand_orders", last)
-		last.stop()
+		last.Stop()
 	})
 	h.asClean("demand", args...)
 }
 
 // owner waits until one of these owns a projection, and says which.
-func (h *house) owner(projection string, of []*runner) (at int) {
+func (h *house) owner(projection string, of []*clitest.Process) (at int) {
 	h.t.Helper()
 	h.eventually(fmt.Sprintf("one of %d owns %s", len(of), projection), func() bool {
 		owners := h.query(`SELECT DISTINCT owner FROM banyan.part WHERE projection = $1`, projection)
 		for i, r := range of {
-			if len(owners) == 1 && strings.HasSuffix(owners[0], fmt.Sprintf(", process %d", r.cmd.Process.Pid)) {
+			if len(owners) == 1 && strings.HasSuffix(owners[0], fmt.Sprintf(", process %d", r.PID())) {
 				at = i
 				return true
 			}
@@ -143,30 +145,30 @@ func (h *house) owner(projection string, of []*runner) (at int) {
 func TestZombie(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	rng := random(t)
+	rng := randtest.New(t)
 	s := newService(t)
 	args := []string{"--candidate", s.url(), "--from", "start", "--max-lag", "0"} // days pass in seconds here
 	h.shop.underLoad(func() {
 		first := h.start(args...)
-		first.await("running")
+		first.Await("running")
 		h.owned("shadow_"+h.onlyShadow(), first)
-		<-within(rng, time.Second)
-		first.signal(syscall.SIGSTOP) // with whatever it has in flight
+		<-randtest.Within(rng, time.Second)
+		first.Signal(syscall.SIGSTOP) // with whatever it has in flight
 		second := h.start(args...)
 		h.owned("shadow_"+h.onlyShadow(), second)
-		<-within(rng, time.Second)
-		first.signal(syscall.SIGCONT)
+		<-randtest.Within(rng, time.Second)
+		first.Signal(syscall.SIGCONT)
 		h.consumes()
 		select {
-		case <-first.ended:
-			if code := first.end(); code != 3 || !strings.Contains(first.text(), "taken over") {
-				t.Errorf("the zombie exits with %d:\n%s", code, first.text())
+		case <-first.Ended():
+			if code := first.End(); code != 3 || !strings.Contains(first.Log(), "taken over") {
+				t.Errorf("the zombie exits with %d:\n%s", code, first.Log())
 			}
 		default:
-			first.stop()
+			first.Stop()
 		}
 		h.owned("shadow_"+h.onlyShadow(), second)
-		second.stop()
+		second.Stop()
 	})
 	h.books(h.caughtUp(0, args...), nil)
 }
@@ -182,24 +184,24 @@ func (h *house) consumes() {
 func TestServersRestart(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	rng := random(t)
+	rng := randtest.New(t)
 	server := pgtest.NewServer(t)
 	h.db = server.NewDB(t)
 	h.url = h.db.URL
 	r := h.start("--candidate", "builtin:demand")
-	r.await("running")
+	r.Await("running")
 	h.shop.underLoad(func() {
 		for _, bounce := range []func(){
 			func() { server.Restart(t) },
 			func() { h.broker.Restart(t) },
 			func() { server.Kill(t); server.Start(t) },
 		} {
-			<-within(rng, time.Second)
+			<-randtest.Within(rng, time.Second)
 			bounce()
 			h.consumes()
 		}
 	})
 	h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
-	r.stop()
+	r.Stop()
 	h.asClean("demand", "--candidate", "builtin:demand")
 }

@@ -100,7 +100,7 @@ func TestNobodyElseIsCalled(t *testing.T) {
 	source := "postgres://shop:shop@" + addr + "/shop"
 	h.env = []string{"PGHOST=" + host, "PGPORT=" + port, "PGDATABASE=shop", "DATABASE_URL=" + source, "BANYAN_SOURCE=" + source, "BANYAN_STORE=" + source,
 		"HTTP_PROXY=http://" + addr, "HTTPS_PROXY=http://" + addr, "ALL_PROXY=http://" + addr, "http_proxy=http://" + addr}
-	if help := h.must(0, "run", "--help").out; strings.Contains(help, "--source") {
+	if help := h.must(0, "run", "--help").Out; strings.Contains(help, "--source") {
 		t.Errorf("a run has a flag for the shop's database:\n%s", help)
 	}
 	before := h.ends()
@@ -113,7 +113,7 @@ func TestNobodyElseIsCalled(t *testing.T) {
 		}
 	})
 	r := h.start("--candidate", s.url(), "--from", "start", "--live", "127.0.0.1:0", "--timeout", "9s")
-	live := strings.TrimPrefix(r.listening(), "http://")
+	live := strings.TrimPrefix(r.Listening(), "http://")
 	db, err := url.Parse(h.url)
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func TestNobodyElseIsCalled(t *testing.T) {
 	seen := map[string]bool{}
 	var once sync.Once
 	h.eventually("history is compared", func() bool {
-		for peer := range peers(r.cmd.Process.Pid) {
+		for peer := range peers(r.PID()) {
 			if seen[peer] = true; peer == "tcp "+s.addr {
 				once.Do(func() { close(caught) })
 			}
@@ -133,7 +133,7 @@ func TestNobodyElseIsCalled(t *testing.T) {
 		return h.consumed() == h.shop.orders
 	})
 	h.unwritten(before)
-	r.stop()
+	r.Stop()
 	for _, args := range [][]string{{"report", "--out", "out"}, {"list"}, {"aa", "--candidate", s.url()}} {
 		h.must(0, args...)
 	}
@@ -173,8 +173,8 @@ func TestNoSecretInAnyOutput(t *testing.T) {
 	do := func(code int, args ...string) {
 		t.Helper()
 		a := h.do(append(args, "-v")...)
-		clean("the output of shadow "+args[0], a.out+a.err)
-		if a.code != code {
+		clean("the output of shadow "+args[0], a.Out+a.Err)
+		if a.Code != code {
 			t.Errorf("want exit %d from shadow %s: %s", code, args[0], a)
 		}
 	}
@@ -221,7 +221,7 @@ func TestNoSecretInAnyOutput(t *testing.T) {
 	}
 	// What the shadow says while the candidate is away, or sends it elsewhere.
 	r := h.start("--candidate", candidate, "-v", "--live", "127.0.0.1:0")
-	live := r.listening()
+	live := r.Listening()
 	s.misbehave(func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		http.Redirect(w, r, "http://me:"+written+"@127.0.0.1:1/?key="+key, http.StatusFound)
 	})
@@ -238,8 +238,8 @@ func TestNoSecretInAnyOutput(t *testing.T) {
 		}
 		s.down()
 	}
-	r.stop()
-	clean("the log", r.text())
+	r.Stop()
+	clean("the log", r.Log())
 	for _, sql := range []string{`SELECT row_to_json(v)::text FROM banyan.version v`, `SELECT row_to_json(l)::text FROM banyan.lease l`,
 		`SELECT convert_from(data, 'UTF8') FROM ` + h.schema() + `.state`} {
 		for _, row := range h.query(sql) {
@@ -303,7 +303,7 @@ func TestKillFile(t *testing.T) {
 	s := newService(t)
 	args := []string{"--candidate", s.url(), "--from", "start", "--kill-file", "stop", "--timeout", "9s"}
 	r := h.start(append(args, "--live", "127.0.0.1:0", "--rate", "15")...)
-	live := r.listening()
+	live := r.Listening()
 	h.eventually("the candidate is asked", func() bool { return s.asked.Load() > 2 })
 	gone := make(chan struct{}, 100)
 	s.misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -325,9 +325,9 @@ func TestKillFile(t *testing.T) {
 	if n := s.asked.Load() - before; n > 0 {
 		t.Errorf("%d calls were made with the kill switch on", n)
 	}
-	r.stop()
+	r.Stop()
 	r = h.start(append(args, "--live", "127.0.0.1:0")...)
-	live = r.listening()
+	live = r.Listening()
 	h.eventually("/readyz says why again", func() bool { _, body := h.ask(live + "/readyz"); return strings.Contains(body, "kill switch is on") })
 	if n := s.asked.Load() - before; n > 0 {
 		t.Errorf("%d calls were made after a restart with the kill switch on", n)
@@ -336,7 +336,7 @@ func TestKillFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
-	r.stop()
+	r.Stop()
 	h.books(h.caughtUp(0, args...), nil)
 }
 
@@ -348,7 +348,7 @@ func TestFromNow(t *testing.T) {
 	s := newService(t)
 	old := len(h.shop.lines)
 	a := h.must(0, "run", "--until-caught-up", "--candidate", s.url())
-	if !strings.Contains(a.out, "before-start") && !strings.Contains(a.out, "set aside") {
+	if !strings.Contains(a.Out, "before-start") && !strings.Contains(a.Out, "set aside") {
 		t.Errorf("it does not say that nothing is compared: %s", a)
 	}
 	early := map[string]bool{}
@@ -387,7 +387,7 @@ func TestMappings(t *testing.T) {
 		t.Errorf("a mapping that is wrong: %+v, %d compared", r.Verdict, r.Window.Compared)
 	}
 	h.write("nowhere.yaml", "orders: {topic: shop.oders}\n")
-	if a := h.do("run", "--until-caught-up", "--candidate", "builtin:demand", "--name", "nowhere", "--mapping", "nowhere.yaml"); a.code < 2 || !strings.Contains(a.err, "shop.oders") {
+	if a := h.do("run", "--until-caught-up", "--candidate", "builtin:demand", "--name", "nowhere", "--mapping", "nowhere.yaml"); a.Code < 2 || !strings.Contains(a.Err, "shop.oders") {
 		t.Errorf("a topic that is not there: %s", a)
 	}
 }
@@ -425,11 +425,11 @@ func TestParity(t *testing.T) {
 	control, same, other := serve(""), serve(""), serve("5")
 	before := h.ends()
 	from := []string{"parity", "--from", "topic:shop.orders", "--no-tokens", "--control", control}
-	if a := h.must(0, append(from, "--candidate", same)...); !strings.Contains(a.out, "OK: 0 of ") {
+	if a := h.must(0, append(from, "--candidate", same)...); !strings.Contains(a.Out, "OK: 0 of ") {
 		t.Errorf("parity: %s", a)
 	}
 	a := h.must(1, append(from, "--candidate", other)...)
-	if !strings.Contains(a.out, "$.total.amount") || !strings.Contains(a.out, "/orders/") {
+	if !strings.Contains(a.Out, "$.total.amount") || !strings.Contains(a.Out, "/orders/") {
 		t.Errorf("parity does not say where the answers differ: %s", a)
 	}
 	h.must(0, append(from, "--candidate", other, "--ignore", "$.total")...)

@@ -14,6 +14,7 @@ import (
 	"banyan/compare"
 	"banyan/event"
 	"banyan/internal/kafkatest"
+	"banyan/internal/randtest"
 	"banyan/money"
 	"banyan/projections/projectiontest"
 )
@@ -72,7 +73,7 @@ type told struct {
 
 func newShop(t *testing.T, broker *kafkatest.Broker) *shop {
 	t.Helper()
-	s := &shop{t: t, src: projectiontest.NewSource("shop"), rng: rand.New(rand.NewPCG(seed(t), 2))}
+	s := &shop{t: t, src: projectiontest.NewSource("shop"), rng: rand.New(rand.NewPCG(randtest.Seed(t), 2))}
 	s.src.Tick = 15 * time.Minute
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

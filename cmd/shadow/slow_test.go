@@ -9,6 +9,7 @@ import (
 
 	"banyan/internal/kafkatest"
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 )
 
 // The same as on the embedded broker, on Apache Kafka 4, which is killed as well. What
@@ -17,26 +18,26 @@ func TestKillAtRandomMomentsOnKafka(t *testing.T) {
 	h := &house{t: t, dir: t.TempDir(), db: pgtest.New(t), broker: kafkatest.NewReal(t)}
 	h.url = h.db.URL
 	h.shop = newShop(t, h.broker)
-	rng := random(t)
+	rng := randtest.New(t)
 	args := []string{"--candidate", "builtin:demand", "--instance", "only"}
 	h.shop.underLoad(func() {
 		for i := range 5 {
 			r := h.start(args...)
-			r.await("running")
-			<-within(rng, 3*time.Second)
+			r.Await("running")
+			<-randtest.Within(rng, 3*time.Second)
 			if i == 2 {
 				h.broker.Kill(t)
 				h.broker.Start(t)
 			}
-			r.kill()
+			r.Kill()
 		}
 	})
 	h.asClean("demand", "--candidate", "builtin:demand")
 	r := h.start(args...)
-	r.await("running")
+	r.Await("running")
 	h.eventually("the run is among the readers", func() bool {
 		readers, err := h.shop.cluster.Readers(t.Context(), ordersTopic)
 		return err == nil && slices.Contains(readers, "banyan-shadow_demand-v1")
 	})
-	r.stop()
+	r.Stop()
 }

@@ -14,7 +14,7 @@ func TestAKillSwitchThatCannotBeSeenIsOn(t *testing.T) {
 	h.write("file", "")
 	s := newService(t)
 	r := h.start("--candidate", s.url(), "--from", "start", "--kill-file", "file/stop", "--live", "127.0.0.1:0")
-	live := r.listening()
+	live := r.Listening()
 	h.eventually("/readyz says why nothing is asked", func() bool {
 		code, body := h.ask(live + "/readyz")
 		return code == 503 && strings.Contains(body, "cannot be looked at")
@@ -22,7 +22,7 @@ func TestAKillSwitchThatCannotBeSeenIsOn(t *testing.T) {
 	if h.consumed() != 0 {
 		t.Error("orders were compared")
 	}
-	r.stop()
+	r.Stop()
 }
 
 // Whoever waits for a run in a pipeline must not take one that was stopped for one that
@@ -35,10 +35,10 @@ func TestARunThatIsStoppedBeforeTheEnd(t *testing.T) {
 	s.down()
 	r := h.start("--candidate", s.url(), "--from", "start", "--until-caught-up")
 	h.eventually("the log says what it waits for", func() bool {
-		return strings.Contains(r.text(), "the shadow waits") && strings.Contains(r.text(), "refused")
+		return strings.Contains(r.Log(), "the shadow waits") && strings.Contains(r.Log(), "refused")
 	})
-	r.signal(syscall.SIGTERM)
-	if code := r.end(); code != 3 || !strings.Contains(r.text(), "told to stop before all was compared") {
-		t.Errorf("exit %d: %s", code, r.text())
+	r.Signal(syscall.SIGTERM)
+	if code := r.End(); code != 3 || !strings.Contains(r.Log(), "told to stop before all was compared") {
+		t.Errorf("exit %d: %s", code, r.Log())
 	}
 }

@@ -85,7 +85,7 @@ func TestCandidateTopic(t *testing.T) {
 	args := []string{"--candidate-topic", p.topic, "--from", "start"}
 	h.books(h.caughtUp(0, args...), nil)
 	r := h.start(append(args, "--live", "127.0.0.1:0")...)
-	live := r.listening()
+	live := r.Listening()
 	h.shop.trade(100)
 	h.shop.sell()
 	p.propose()
@@ -97,14 +97,14 @@ func TestCandidateTopic(t *testing.T) {
 	if _, page := h.ask(live + "/"); !strings.Contains(page, "waiting for the candidate") {
 		t.Error("the live page does not say that the shadow waits")
 	}
-	r.stop()
+	r.Stop()
 	r = h.start(args...)
 	p.progress(1)
 	h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
-	r.stop()
+	r.Stop()
 	h.books(h.caughtUp(0, args...), nil)
 	at := h.query(`SELECT 'shop.orders/' || part || '/' || off FROM ` + h.schema() + `.journal ORDER BY part, off LIMIT 1`)[0]
-	if a := h.must(0, "replay", at, "--candidate-topic", p.topic); !strings.Contains(a.out, "the same, to the byte") {
+	if a := h.must(0, "replay", at, "--candidate-topic", p.topic); !strings.Contains(a.Out, "the same, to the byte") {
 		t.Errorf("replay: %s", a)
 	}
 	// It falls silent for good: with a bound on patience the rest is unproven.
@@ -150,7 +150,7 @@ func TestTopicOfProductionIsRefused(t *testing.T) {
 	})
 	a := h.must(2, "run", "--candidate-topic", p.topic, "--until-caught-up")
 	for _, want := range []string{p.topic, "checkout", "topic of its own"} {
-		if !strings.Contains(a.err, want) {
+		if !strings.Contains(a.Err, want) {
 			t.Errorf("it does not say %q: %s", want, a)
 		}
 	}

@@ -90,7 +90,7 @@ var Homes = map[string][]string{
 }
 
 // kits are for tests; their own files count as such.
-var kits = []string{"internal/pgtest", "internal/kafkatest", "internal/randtest"}
+var kits = []string{"internal/pgtest", "internal/kafkatest", "internal/randtest", "cmd/internal/clitest"}
 
 // commands may read the environment; what they find there they pass on.
 var commands = []string{"cmd", "scenarios", "bench"}
