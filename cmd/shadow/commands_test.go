@@ -353,7 +353,7 @@ func TestBesideARun(t *testing.T) {
 		}
 	})
 	h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
-	r.Stop()
+	r.StopWithin(quick)
 	h.asClean("demand", "--candidate", "builtin:demand")
 	h.must(0, "forget", "demand")
 }

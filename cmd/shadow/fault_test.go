@@ -300,7 +300,7 @@ func TestCandidateThatIsDownIsWaitedFor(t *testing.T) {
 			if got := h.consumed(); got != before {
 				t.Errorf("%d orders were taken in while the candidate was down, %d before", got, before)
 			}
-			r.Stop()
+			r.StopWithin(quick)
 			r = h.start(args...)
 			live = r.Listening()
 			h.eventually("/readyz says again why", func() bool { code, body := h.ask(live + "/readyz"); return code == 503 && len(body) > 5 })
@@ -311,7 +311,7 @@ func TestCandidateThatIsDownIsWaitedFor(t *testing.T) {
 			}
 			h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
 			h.eventually("/readyz says ready", func() bool { code, _ := h.ask(live + "/readyz"); return code == 200 })
-			r.Stop()
+			r.StopWithin(quick)
 			h.books(h.caughtUp(0, args...), nil)
 		})
 	}

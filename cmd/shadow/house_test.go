@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"banyan/cmd/internal/clitest"
 	"banyan/compare"
@@ -23,6 +24,10 @@ func TestMain(m *testing.M) { clitest.Main(m) }
 
 // patience is how long a test waits for what must come.
 const patience = clitest.Patience
+
+// quick is within how long a run that is told to stop has to end, on a loaded machine
+// too; those that wait for what will not come take minutes.
+const quick = 20 * time.Second
 
 // house is a database, a broker, a shop that tells events on it, and a directory for
 // reports, settings and mappings.

@@ -119,7 +119,7 @@ func TestComparatorsComeAndGo(t *testing.T) {
 		last := all[1-owner]
 		h.owned("shadow_demand", last)
 		h.owned("shadow_demand_orders", last)
-		last.Stop()
+		last.StopWithin(quick)
 	})
 	h.asClean("demand", args...)
 }
@@ -165,10 +165,10 @@ func TestZombie(t *testing.T) {
 				t.Errorf("the zombie exits with %d:\n%s", code, first.Log())
 			}
 		default:
-			first.Stop()
+			first.StopWithin(quick)
 		}
 		h.owned("shadow_"+h.onlyShadow(), second)
-		second.Stop()
+		second.StopWithin(quick)
 	})
 	h.books(h.caughtUp(0, args...), nil)
 }
@@ -202,6 +202,6 @@ func TestServersRestart(t *testing.T) {
 		}
 	})
 	h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
-	r.Stop()
+	r.StopWithin(quick)
 	h.asClean("demand", "--candidate", "builtin:demand")
 }

@@ -133,7 +133,7 @@ func TestNobodyElseIsCalled(t *testing.T) {
 		return h.consumed() == h.shop.orders
 	})
 	h.unwritten(before)
-	r.Stop()
+	r.StopWithin(quick)
 	for _, args := range [][]string{{"report", "--out", "out"}, {"list"}, {"aa", "--candidate", s.url()}} {
 		h.must(0, args...)
 	}
@@ -238,7 +238,7 @@ func TestNoSecretInAnyOutput(t *testing.T) {
 		}
 		s.down()
 	}
-	r.Stop()
+	r.StopWithin(quick)
 	clean("the log", r.Log())
 	for _, sql := range []string{`SELECT row_to_json(v)::text FROM banyan.version v`, `SELECT row_to_json(l)::text FROM banyan.lease l`,
 		`SELECT convert_from(data, 'UTF8') FROM ` + h.schema() + `.state`} {
@@ -325,7 +325,7 @@ func TestKillFile(t *testing.T) {
 	if n := s.asked.Load() - before; n > 0 {
 		t.Errorf("%d calls were made with the kill switch on", n)
 	}
-	r.Stop()
+	r.StopWithin(quick)
 	r = h.start(append(args, "--live", "127.0.0.1:0")...)
 	live = r.Listening()
 	h.eventually("/readyz says why again", func() bool { _, body := h.ask(live + "/readyz"); return strings.Contains(body, "kill switch is on") })
@@ -336,7 +336,7 @@ func TestKillFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
-	r.Stop()
+	r.StopWithin(quick)
 	h.books(h.caughtUp(0, args...), nil)
 }
 

@@ -39,5 +39,5 @@ func TestKillAtRandomMomentsOnKafka(t *testing.T) {
 		readers, err := h.shop.cluster.Readers(t.Context(), ordersTopic)
 		return err == nil && slices.Contains(readers, "banyan-shadow_demand-v1")
 	})
-	r.Stop()
+	r.StopWithin(quick)
 }

@@ -22,7 +22,7 @@ func TestAKillSwitchThatCannotBeSeenIsOn(t *testing.T) {
 	if h.consumed() != 0 {
 		t.Error("orders were compared")
 	}
-	r.Stop()
+	r.StopWithin(quick)
 }
 
 // Whoever waits for a run in a pipeline must not take one that was stopped for one that

@@ -97,11 +97,11 @@ func TestCandidateTopic(t *testing.T) {
 	if _, page := h.ask(live + "/"); !strings.Contains(page, "waiting for the candidate") {
 		t.Error("the live page does not say that the shadow waits")
 	}
-	r.Stop()
+	r.StopWithin(quick)
 	r = h.start(args...)
 	p.progress(1)
 	h.eventually("all is compared", func() bool { return h.consumed() == h.shop.orders })
-	r.Stop()
+	r.StopWithin(quick)
 	h.books(h.caughtUp(0, args...), nil)
 	at := h.query(`SELECT 'shop.orders/' || part || '/' || off FROM ` + h.schema() + `.journal ORDER BY part, off LIMIT 1`)[0]
 	if a := h.must(0, "replay", at, "--candidate-topic", p.topic); !strings.Contains(a.Out, "the same, to the byte") {

@@ -33,10 +33,6 @@ import (
 // the race detector too.
 const Patience = 2 * time.Minute
 
-// Quick is within how long a process that is told to stop has to end; those that wait
-// for what will not come take minutes.
-const Quick = 20 * time.Second
-
 // programs are what Command has built, by absolute path of the package.
 var programs struct {
 	sync.Mutex

@@ -118,7 +118,7 @@ func TestStopAndKill(t *testing.T) {
 	t.Parallel()
 	p := clitest.Start(t, shell(`trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done`))
 	p.Await("up")
-	p.Stop()
+	p.StopWithin(clitest.Patience)
 	p = clitest.Start(t, shell(`echo up; exec sleep 600`))
 	p.Await("up")
 	p.Kill()
@@ -130,6 +130,12 @@ func TestStopAndKill(t *testing.T) {
 		p.Await("up")
 		p.Stop()
 	}, "told to stop, exits with 4", "sorry")
+	f := &failing{TB: t}
+	p = clitest.Start(f, shell(`trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done`))
+	p.Await("up")
+	if p.StopWithin(0); len(f.told) != 1 || !strings.Contains(f.told[0], "told to stop, takes") {
+		t.Errorf("of one that takes its time it says %q", f.told)
+	}
 }
 
 // What a test leaves behind is killed when it ends, also where it stands still.

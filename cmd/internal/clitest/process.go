@@ -185,15 +185,22 @@ func (p *Process) Kill() {
 }
 
 // Stop asks the process to end, as an operator does (SIGTERM). The test fails where it
-// exits with another code than 0, at once, or takes longer than Quick.
+// exits with another code than 0, or has not ended within Patience, at once.
 func (p *Process) Stop() {
 	p.t.Helper()
-	began := time.Now()
 	p.Signal(syscall.SIGTERM)
 	if code := p.End(); code != 0 {
 		p.t.Fatalf("%s, told to stop, exits with %d:\n%s", p, code, p.Log())
 	}
-	if took := time.Since(began); took > Quick {
+}
+
+// StopWithin is Stop for a process that may wait for what does not come, and must not
+// when it is told to stop: the test also fails where that takes longer than the limit.
+func (p *Process) StopWithin(limit time.Duration) {
+	p.t.Helper()
+	began := time.Now()
+	p.Stop()
+	if took := time.Since(began); took > limit {
 		p.t.Errorf("%s, told to stop, takes %s", p, took)
 	}
 }
