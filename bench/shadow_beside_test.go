@@ -208,7 +208,6 @@ func besideShadow(t testing.TB, kafka *kafkatest.Broker, rounds, rate int, long 
 		ratios          []float64
 	}{{name: "cdc alone"}, {name: "a shadow, its candidate answers", candidate: candidate + "/quotes"}, {name: "a shadow, its candidate hangs", candidate: silent.URL + "/quotes"}}
 	rows := [][]string{{"round", "beside the shop", "orders", "p50 ms", "p95", "p99", "max"}}
-	s.sell(rate, 2*time.Second) // connections, caches, plans
 	for n := range rounds {
 		p99 := make([]float64, len(ways))
 		for i := range ways {
@@ -218,6 +217,7 @@ func besideShadow(t testing.TB, kafka *kafkatest.Broker, rounds, rate int, long 
 				beside = g.live(s.shadow(url))
 				g.reach(beside, "running:")
 			}
+			s.sell(rate, 2*time.Second) // nothing starts any more
 			l := s.sell(rate, long)
 			if beside != nil {
 				beside.end(t, syscall.SIGTERM)
