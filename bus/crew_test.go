@@ -76,12 +76,16 @@ func (g *crew) work(name string) func(context.Context, map[string][]int) error {
 }
 
 func (g *crew) join(name string, work func(context.Context, map[string][]int) error) *hand {
+	return g.joinAs(name, g.cfg, work)
+}
+
+func (g *crew) joinAs(name string, cfg GroupConfig, work func(context.Context, map[string][]int) error) *hand {
 	ctx, cancel := context.WithCancel(g.t.Context())
 	h := &hand{cancel: cancel, ended: make(chan struct{})}
 	g.members[name] = h
 	go func() {
 		defer close(h.ended)
-		h.err = g.c.JoinGroup(ctx, g.cfg, work)
+		h.err = g.c.JoinGroup(ctx, cfg, work)
 	}()
 	g.t.Cleanup(func() { cancel(); <-h.ended })
 	return h

@@ -349,11 +349,11 @@ func (m *member) run(ctx context.Context, gen *kafka.Generation, parts map[strin
 		select {
 		case r := <-done:
 			if r.over {
-				m.commit(context.WithoutCancel(ctx), gen)
+				m.commit(context.WithoutCancel(ctx), gen, parts)
 			}
 			return r.over, r.err
 		case <-commit.C:
-			m.commit(within, gen)
+			m.commit(within, gen, parts)
 		case <-ended:
 			ended = nil
 			timer := time.NewTimer(m.cfg.SessionTimeout)

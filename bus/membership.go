@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
@@ -165,14 +166,18 @@ func (m *member) keepSigningOff(ctx context.Context, id string) {
 	}
 }
 
-// commit tells Kafka how far this member is, for those who look at the lag.
-func (m *member) commit(ctx context.Context, gen *kafka.Generation) {
+// commit tells Kafka how far this member is, for those who look at the lag: in its
+// partitions of this generation, as Kafka would take others' too.
+func (m *member) commit(ctx context.Context, gen *kafka.Generation, parts map[string][]int) {
 	if m.cfg.Applied == nil {
 		return
 	}
 	topics := make(map[string][]kafka.OffsetCommit)
 	for topic, partitions := range m.cfg.Applied() {
 		for p, next := range partitions {
+			if !slices.Contains(parts[topic], p) {
+				continue
+			}
 			topics[topic] = append(topics[topic], kafka.OffsetCommit{Partition: p, Offset: next})
 		}
 	}

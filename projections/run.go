@@ -69,7 +69,6 @@ const (
 
 // begin takes the partitions over and starts the goroutines.
 func (r *Runner) begin(ctx context.Context, ids []control.PartID) (*run, error) {
-	r.stats.forget()
 	n := &run{Runner: r, wake: make(chan struct{}, 1), bad: map[place]error{}, wants: map[string][]state.Key{}, version: r.opts.Version, expired: r.opts.Now()}
 	var parts []control.Part
 	err := n.patiently(ctx, func() (err error) {
@@ -91,6 +90,7 @@ func (r *Runner) begin(ctx context.Context, ids []control.PartID) (*run, error) 
 	}
 	n.makeLanes(parts)
 	if err := n.patiently(ctx, func() error { return n.reload(ctx) }); err != nil {
+		r.stats.forget()
 		n.leave(parts)
 		return nil, err
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"banyan/event"
@@ -276,7 +278,32 @@ func TestAssignmentsMove(t *testing.T) {
 			}
 		}
 		h.check()
+		for i, share := range shares {
+			if diff := cmp.Diff(h.stands(v, share), runners[order[i]].Applied()); diff != "" {
+				t.Errorf("what is told to the group of %v (-want +got):\n%s", share, diff)
+			}
+		}
 	}
+}
+
+// stands gives the offsets at which partitions stand in the database; nil for none.
+func (h *house) stands(v control.Version, share map[string][]int) map[string]map[int]int64 {
+	h.t.Helper()
+	parts, err := h.store.Parts(h.t.Context(), h.pool, v.Projection, v.Number)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var at map[string]map[int]int64
+	for _, p := range parts {
+		if !slices.Contains(share[p.Topic], p.Part) {
+			continue
+		}
+		if at == nil {
+			at = map[string]map[int]int64{p.Topic: {}}
+		}
+		at[p.Topic][p.Part] = p.Next
+	}
+	return at
 }
 
 // Without watermarks rows are right all the same; only an aligned order waits.

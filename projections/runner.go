@@ -157,6 +157,7 @@ func (r *Runner) Run(ctx context.Context, parts map[string][]int) error {
 		return errors.New("this runner runs already")
 	}
 	defer r.running.Unlock()
+	r.stats.forget()
 	ids, err := r.assigned(parts)
 	if err != nil {
 		return err

@@ -82,12 +82,12 @@ func (b *statsBoard) update(change func(*Stats)) {
 	change(&b.s)
 }
 
-// forget lets go of where the last Run ended: somebody else may have been further
-// since.
+// forget lets go of all partitions, and of where the last Run ended in them: somebody
+// else may have been further since.
 func (b *statsBoard) forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.left = nil
+	b.lanes, b.parts, b.left = nil, nil, nil
 }
 
 // reset begins a Run with these lanes, none at its end.
