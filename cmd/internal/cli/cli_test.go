@@ -59,6 +59,7 @@ func TestExitCodes(t *testing.T) {
 		{io.ErrUnexpectedEOF, 3, "prog: unexpected EOF\n"},
 		{errors.New("connect to postgres://me:s3cret@host/db?password=s3cret"), 3, "prog: connect to postgres://me:xxxxx@host/db?password=xxxxx\n"},
 		{errors.New(`ask https://:s3cret@candidate:9000/quotes, then kafka+ssl://me:s3cret@broker:9092: no`), 3, "prog: ask https://:xxxxx@candidate:9000/quotes, then kafka+ssl://me:xxxxx@broker:9092: no\n"},
+		{errors.New(`see {"a":"http://127.0.0.1:8080","owner":"shop@host"} and http://me:s3cr@s3cret@host/q`), 3, `prog: see {"a":"http://127.0.0.1:8080","owner":"shop@host"} and http://me:xxxxx@host/q` + "\n"},
 		{errors.New("see https://docs.example.com:8080/a:b@c"), 3, "prog: see https://docs.example.com:8080/a:b@c\n"},
 	} {
 		got := invoke(t, nil, func(*cli.App, *cobra.Command) error { return tc.err }, "do", "it")

@@ -14,7 +14,7 @@ func Redact(s string) string {
 var (
 	// A URL that cannot be read: nobody knows where its password begins or ends.
 	unreadableURL = regexp.MustCompile("(?s)cannot parse `.*`")
-	passwordInURL = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^:/?#\s@]*):[^@\s/]*@`)
+	passwordInURL = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^:/?#\s@"]*):[^\s/"]*@`)
 	// Of a password that is not percent-encoded, a part is taken for a port.
 	passwordPart  = regexp.MustCompile(`(invalid port |invalid URL escape )"(?:[^"\\]|\\.)*"`)
 	passwordInDSN = regexp.MustCompile(`(?i)(password\s*=\s*)('[^']*'|[^\s'&]+)`)
