@@ -115,7 +115,7 @@ func TestComparatorsComeAndGo(t *testing.T) {
 		all[owner].Kill()
 		all = append(all[:owner], all[owner+1:]...)
 		owner = h.owner("shadow_demand", all)
-		all[owner].Stop()
+		all[owner].StopWithin(quick)
 		last := all[1-owner]
 		h.owned("shadow_demand", last)
 		h.owned("shadow_demand_orders", last)
