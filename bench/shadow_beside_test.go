@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -169,15 +170,24 @@ func post(client *http.Client, url string, body []byte) error {
 	return err
 }
 
-// shadow is shadow run with a candidate, in a database of its own.
-func (s *restShop) shadow(candidate string) worker {
-	db, dir := s.stores.NewDB(s.t), s.t.TempDir()
+// shadow is shadow run with a candidate, in this database.
+func (s *restShop) shadow(db *pgtest.DB, candidate string) worker {
+	dir := s.t.TempDir()
 	return worker{name: "shadow run", cmd: func() *exec.Cmd {
-		cmd := exec.Command(program(s.t, "shadow"), "run", "--candidate", candidate, "--live", "")
+		cmd := exec.Command(program(s.t, "shadow"), "run", "--name", "beside", "--candidate", candidate, "--live", "")
 		cmd.Dir = dir
 		cmd.Env = append(ownEnvironment(), "BANYAN_DB="+db.URL, "BANYAN_BROKERS="+strings.Join(s.brokers, ","))
 		return cmd
 	}}
+}
+
+// compared wants orders in the journal of a shadow that was meant to be at work.
+func (s *restShop) compared(db *pgtest.DB) {
+	s.t.Helper()
+	var orders int
+	if err := db.Pool(s.t).QueryRow(context.Background(), `SELECT count(*) FROM shadow_beside_v1.journal`).Scan(&orders); err != nil || orders == 0 {
+		s.t.Fatalf("the shadow beside the shop has compared %d orders, %v", orders, err)
+	}
 }
 
 // besideShadow gives the medians of the ratios of the shop's p99 beside a shadow to its
@@ -194,7 +204,9 @@ func besideShadow(t testing.TB, kafka *kafkatest.Broker, rounds, rate int, long 
 	defer price.end(t, syscall.SIGTERM)
 	candidate, _, _ := strings.Cut(price.stages.url(t), " ")
 	over := make(chan struct{})
+	var unanswered atomic.Int64
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		unanswered.Add(1)
 		select {
 		case <-over:
 		case <-r.Context().Done():
@@ -203,24 +215,30 @@ func besideShadow(t testing.TB, kafka *kafkatest.Broker, rounds, rate int, long 
 	defer silent.Close()
 	defer close(over)
 
+	silentURL := silent.URL + "/quotes"
 	ways := []struct {
 		name, candidate string
 		ratios          []float64
-	}{{name: "cdc alone"}, {name: "a shadow, its candidate answers", candidate: candidate + "/quotes"}, {name: "a shadow, its candidate hangs", candidate: silent.URL + "/quotes"}}
+	}{{name: "cdc alone"}, {name: "a shadow, its candidate answers", candidate: candidate + "/quotes"}, {name: "a shadow, its candidate hangs", candidate: silentURL}}
 	rows := [][]string{{"round", "beside the shop", "orders", "p50 ms", "p95", "p99", "max"}}
 	for n := range rounds {
 		p99 := make([]float64, len(ways))
 		for i := range ways {
 			at := (i + n) % len(ways)
 			var beside *life
+			var db *pgtest.DB
 			if url := ways[at].candidate; url != "" {
-				beside = g.live(s.shadow(url))
+				db = g.stores.NewDB(t)
+				beside = g.live(s.shadow(db, url))
 				g.reach(beside, "running:")
 			}
 			s.sell(rate, 2*time.Second) // nothing starts any more
 			l := s.sell(rate, long)
 			if beside != nil {
 				beside.end(t, syscall.SIGTERM)
+				if ways[at].candidate != silentURL {
+					s.compared(db)
+				}
 			}
 			p99[at] = l.at(0.99)
 			rows = append(rows, []string{fmt.Sprint(n + 1), ways[at].name, fmt.Sprint(len(l)), ms(l.at(0.5)), ms(l.at(0.95)), ms(l.at(0.99)), ms(l.at(1))})
@@ -228,6 +246,9 @@ func besideShadow(t testing.TB, kafka *kafkatest.Broker, rounds, rate int, long 
 		for i := range ways {
 			ways[i].ratios = append(ways[i].ratios, p99[i]/p99[0])
 		}
+	}
+	if unanswered.Load() == 0 {
+		t.Error("the candidate that hangs was never asked")
 	}
 	printTable(fmt.Sprintf("The shop beside a shadow, %d orders/s for %s, %s", rate, long, g.broker), rows)
 	return median(ways[1].ratios), median(ways[2].ratios)
