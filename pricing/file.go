@@ -3,6 +3,7 @@ package pricing
 import (
 	_ "embed"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -24,6 +25,23 @@ func Default() Rules {
 		panic(err)
 	}
 	return rules
+}
+
+// Open makes a candidate of the rules in a file, of those of Default where path is
+// empty. The error says that the file cannot be read, or is that of ParseRules.
+func Open(path string) (*Demand, error) {
+	if path == "" {
+		return New(Default())
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := ParseRules(path, text)
+	if err != nil {
+		return nil, err
+	}
+	return New(rules)
 }
 
 // ParseRules reads a file of rules as DefaultText is one. The error tells all that is

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -62,19 +61,9 @@ func (a *app) rulesFlag(c *cobra.Command) {
 
 // candidate is made of the rules that --rules names.
 func (a *app) candidate() (*pricing.Demand, error) {
-	rules := pricing.Default()
-	if a.rules != "" {
-		text, err := os.ReadFile(a.rules)
-		if err != nil {
-			return nil, cli.BadInput("--rules %s: %w", a.rules, err)
-		}
-		if rules, err = pricing.ParseRules(a.rules, text); err != nil {
-			return nil, cli.BadInput("%w", err)
-		}
-	}
-	d, err := pricing.New(rules)
+	d, err := pricing.Open(a.rules)
 	if err != nil {
-		return nil, cli.BadInput("--rules %s: %w", a.rules, err)
+		return nil, cli.BadInput("--rules: %w", err)
 	}
 	return d, nil
 }

@@ -36,7 +36,7 @@ func TestBadInput(t *testing.T) {
 		{[]string{"run", "--topic", "shadow."}, []string{`--topic "shadow."`}},
 		{[]string{"run", "--topic", "shadowprices", "--source", "", "--every", "1h"}, []string{`--topic "shadowprices"`, `--source ""`, "--every 1h0m0s: want 10ms to 1m"}},
 		{[]string{"run", "--source", "shadow"}, []string{`--source "shadow"`}},
-		{[]string{"run", "--rules", "/nowhere/rules.yaml"}, []string{"--rules /nowhere/rules.yaml", "no such file"}},
+		{[]string{"run", "--rules", "/nowhere/rules.yaml"}, []string{"--rules: open /nowhere/rules.yaml", "no such file"}},
 		{[]string{"serve", "--rules", wrong}, []string{`rules[0].name: value "A"`, `rules[0].step: value "0"`, `:3:21: rules[1].kind: value "chrage"`, "want tier, demand, round, margin, bounds or change"}},
 		{[]string{"serve", "--listen", ""}, []string{"--listen is empty"}},
 		{[]string{"serve", "--listen", "nowhere:none"}, []string{"--listen nowhere:none"}},

@@ -83,13 +83,9 @@ func (a *app) choose(ctx context.Context, f *candidateFlags) (*chosen, error) {
 // line here: anything that implements quote.Candidate.
 var builtins = map[string]func(f *candidateFlags) (quote.Candidate, error){
 	"demand": func(f *candidateFlags) (quote.Candidate, error) {
-		rules, err := demandRules(f.rules)
+		d, err := pricing.Open(f.rules)
 		if err != nil {
-			return nil, err
-		}
-		d, err := pricing.New(rules)
-		if err != nil {
-			return nil, cli.BadInput("--rules %s: %w", f.rules, err)
+			return nil, cli.BadInput("--rules: %w", err)
 		}
 		return d, nil
 	},
@@ -112,21 +108,6 @@ func builtin(name string, f *candidateFlags) (*chosen, error) {
 	}
 	c.is = "builtin:" + name + " " + c.who.Who.Build
 	return c, nil
-}
-
-func demandRules(file string) (pricing.Rules, error) {
-	if file == "" {
-		return pricing.Default(), nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return pricing.Rules{}, cli.BadInput("--rules: %w", err)
-	}
-	rules, err := pricing.ParseRules(file, text)
-	if err != nil {
-		return pricing.Rules{}, cli.BadInput("--rules %s: %w", file, err)
-	}
-	return rules, nil
 }
 
 // attempts at an order that fails while others are answered: a candidate that fails at
