@@ -58,7 +58,7 @@ func underFaults(t *testing.T, asked bool) {
 	h := newHouse(t, server.NewDB(t), shop)
 	who := thriftyOne
 	if asked {
-		who.InProcess, who.Pricer = nil, &answering{rng: rng, fail: 3}
+		who.InProcess, who.Pricer = nil, &answering{rng: rand.New(rand.NewPCG(seed, 4)), fail: 3}
 	}
 	v, program := h.shadow(named("faulty"), who)
 	faults := []struct {
