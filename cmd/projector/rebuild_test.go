@@ -118,6 +118,29 @@ func TestRebuildAndSwapUnderReaders(t *testing.T) {
 	r.Stop()
 }
 
+// Where nobody runs the projection and the topics go on, nobody will ever follow the
+// new version: that is said soon, and not after --for.
+func TestRebuildSaysThatNobodyFollows(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, shippingYAML)
+	h.shop.trade(100)
+	h.must(0, "run", "--until-caught-up")
+	h.underLoad(func() {
+		a := h.projector("rebuild", "shipping", "--wait", "--for", "1h")
+		for i := 0; i < 5 && a.Code == 0; i++ { // a starved shop has told nothing meanwhile
+			a = h.projector("rebuild", "shipping", "--wait", "--for", "1h")
+		}
+		if a.Must(t, 3); !strings.Contains(a.Err, "nobody follows it: start projector run") {
+			t.Errorf("it says %s", a)
+		}
+	})
+	if got := h.versions("shipping"); got[0] != "1 active" || !strings.HasSuffix(got[len(got)-1], " following") {
+		t.Errorf("the versions are %v", got)
+	}
+	h.must(0, "run", "--until-caught-up")
+	h.must(0, "rebuild", "shipping", "--wait") // all is there: nobody is needed
+}
+
 func TestKillTheRebuild(t *testing.T) {
 	t.Parallel()
 	rng := randtest.New(t)
