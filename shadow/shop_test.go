@@ -263,8 +263,8 @@ func (tx *transaction) tellOrder(kind, key string, c *cart, lines []map[string]a
 	timed := true
 	switch tx.rng.IntN(9) {
 	case 0:
-		at = tx.src.Now                 // the commit's
-		timed = kind != "OrderRecorded" // which says nothing of when a snapshot's order was placed
+		at = tx.src.Now      // the commit's,
+		timed = !tx.snapshot // which says nothing of when a snapshot's order was placed
 	case 1:
 		data["state"].(map[string]any)["placed_at"] = at.Format(time.RFC3339)
 	default:
