@@ -151,12 +151,13 @@ func (s *shop) trade(n int) {
 	}
 }
 
-// sell ends with an order behind which no price has been told.
+// sell ends with an order that a candidate is asked about, which a gift is not, and
+// behind which no price has been told.
 func (s *shop) sell() {
 	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for told := -1; told != len(s.told); {
+	for told := -1; told != len(s.told) || s.lines[len(s.lines)-1].own != ""; {
 		told = len(s.told)
 		if err := s.place(1); err != nil {
 			s.t.Fatal(err)
