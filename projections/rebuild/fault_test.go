@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -128,7 +129,12 @@ func TestBrokerAway(t *testing.T) {
 	var once sync.Once
 	told := make(chan rebuild.Progress, 1000)
 	cfg.ProgressEvery = 5 * time.Millisecond
+	var busy atomic.Bool
 	cfg.Progress = func(p rebuild.Progress) {
+		if busy.Swap(true) {
+			t.Error("two tell the progress at a time")
+		}
+		defer busy.Store(false)
 		if p.Phase == rebuild.Folding {
 			once.Do(func() { w.log.Break(errors.New("unplugged")) })
 		}

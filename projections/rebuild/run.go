@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -73,6 +74,7 @@ type builder struct {
 	began   time.Time
 	entered time.Time // the present phase
 	phase   Phase
+	telling sync.Mutex // what is told later was also read later
 }
 
 // begin draws the number of the new version and shows that somebody builds it.
@@ -124,10 +126,15 @@ func (b *builder) enter(p Phase) {
 	b.tell()
 }
 
-func (b *builder) tell() {
+// tell tells the progress of this moment.
+func (b *builder) tell() Progress {
+	b.telling.Lock()
+	defer b.telling.Unlock()
+	p := b.meter.read()
 	if b.cfg.Progress != nil {
-		b.cfg.Progress(b.meter.read())
+		b.cfg.Progress(p)
 	}
+	return p
 }
 
 // report tells the progress, also to whoever asks the database, until the
@@ -144,10 +151,7 @@ func (b *builder) report(ctx context.Context) (stop func()) {
 				return
 			case <-tick.C:
 			}
-			p := b.meter.read()
-			if b.cfg.Progress != nil {
-				b.cfg.Progress(p)
-			}
+			p := b.tell()
 			if err := b.lease.Note(ctx, p.String()); err != nil && ctx.Err() == nil {
 				b.cfg.Logger.Debug("the progress could not be written down", "error", err)
 			}
