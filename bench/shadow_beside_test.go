@@ -2,7 +2,6 @@ package bench_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -20,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"banyan/internal/kafkatest"
 	"banyan/internal/pgtest"
 )
 
@@ -33,7 +31,7 @@ var shopRate = flag.Int("shop-rate", 40, "orders per second that customers place
 // of the rounds' ratios to the shop alone, 1 is no difference.
 func BenchmarkShopBesideShadow(b *testing.B) {
 	for b.Loop() {
-		answers, hangs := besideShadow(b, nil, *rounds, *shopRate, time.Duration(*seconds)*time.Second)
+		answers, hangs := besideShadow(b, *rounds, *shopRate, time.Duration(*seconds)*time.Second)
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(answers, "p99_beside")
 		b.ReportMetric(hangs, "p99_beside_hanging")
@@ -42,7 +40,7 @@ func BenchmarkShopBesideShadow(b *testing.B) {
 
 // TestShopBesideShadow keeps the benchmark working.
 func TestShopBesideShadow(t *testing.T) {
-	if answers, hangs := besideShadow(t, nil, 1, 20, time.Second); answers <= 0 || hangs <= 0 {
+	if answers, hangs := besideShadow(t, 1, 20, time.Second); answers <= 0 || hangs <= 0 {
 		t.Errorf("the ratios are %v and %v", answers, hangs)
 	}
 }
@@ -57,15 +55,11 @@ type restShop struct {
 
 func (g *ground) newRestShop() *restShop {
 	g.t.Helper()
-	source := pgtest.NewServer(g.t, pgtest.ServerOptions{Settings: map[string]string{"fsync": "on", "full_page_writes": "on", "shared_buffers": "256MB"}})
-	s := &restShop{monolith: &monolith{ground: g, source: source.NewDB(g.t), store: g.stores.NewDB(g.t), dir: g.t.TempDir()}, rng: rand.New(rand.NewPCG(1, 1))}
 	rules, err := os.ReadFile(filepath.Join("..", "scenarios", "shop.yaml"))
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, "banyan.yaml"), rules, 0o644); err != nil {
-		g.t.Fatal(err)
-	}
+	s := &restShop{monolith: g.newMonolith("", rules), rng: rand.New(rand.NewPCG(1, 1))}
 	serve := g.live(worker{name: "legacy-shop", cmd: func() *exec.Cmd {
 		cmd := exec.Command(program(g.t, "legacy-shop"), "serve", "--listen", "127.0.0.1:0", "--database", s.source.URL)
 		cmd.Env = ownEnvironment()
@@ -92,24 +86,10 @@ func (g *ground) newRestShop() *restShop {
 // stock brings so many pieces of each product that no order is refused.
 func (s *restShop) stock() {
 	s.t.Helper()
-	pool := s.source.Pool(s.t)
-	if _, err := pool.Exec(context.Background(), `UPDATE products SET stock = 1000000`); err != nil {
-		s.t.Fatal(err)
-	}
-	rows, err := pool.Query(context.Background(), `SELECT stock_code FROM products WHERE deleted_at IS NULL ORDER BY id LIMIT 500`)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var code string
-		if err := rows.Scan(&code); err != nil {
-			s.t.Fatal(err)
-		}
-		s.products = append(s.products, code)
-	}
-	if err := rows.Err(); err != nil || len(s.products) == 0 {
-		s.t.Fatalf("%d products, %v", len(s.products), err)
+	s.source.Exec(s.t, `UPDATE products SET stock = 1000000`)
+	s.products = s.source.Column(s.t, `SELECT stock_code FROM products WHERE deleted_at IS NULL ORDER BY id LIMIT 500`)
+	if len(s.products) == 0 {
+		s.t.Fatal("the shop has no products")
 	}
 }
 
@@ -184,16 +164,15 @@ func (s *restShop) shadow(db *pgtest.DB, candidate string) worker {
 // compared wants orders in the journal of a shadow that was meant to be at work.
 func (s *restShop) compared(db *pgtest.DB) {
 	s.t.Helper()
-	var orders int
-	if err := db.Pool(s.t).QueryRow(context.Background(), `SELECT count(*) FROM shadow_beside_v1.journal`).Scan(&orders); err != nil || orders == 0 {
-		s.t.Fatalf("the shadow beside the shop has compared %d orders, %v", orders, err)
+	if len(db.Column(s.t, `SELECT part::text FROM shadow_beside_v1.journal LIMIT 1`)) == 0 {
+		s.t.Fatal("the shadow beside the shop has compared no orders")
 	}
 }
 
 // besideShadow gives the medians of the ratios of the shop's p99 beside a shadow to its
 // p99 alone.
-func besideShadow(t testing.TB, kafka *kafkatest.Broker, rounds, rate int, long time.Duration) (answers, hangs float64) {
-	g := newGround(t, kafka)
+func besideShadow(t testing.TB, rounds, rate int, long time.Duration) (answers, hangs float64) {
+	g := newGround(t, nil)
 	s := g.newRestShop()
 	price := g.live(worker{name: "pricing serve", cmd: func() *exec.Cmd {
 		cmd := exec.Command(program(t, "pricing"), "serve", "--listen", "127.0.0.1:0")

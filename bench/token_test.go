@@ -55,11 +55,12 @@ type monolith struct {
 	dir    string
 }
 
-func (g *ground) newMonolith() *monolith {
+// newMonolith makes the source's database with this SQL, and writes cdc's rules.
+func (g *ground) newMonolith(sql string, rules []byte) *monolith {
 	g.t.Helper()
 	source := pgtest.NewServer(g.t, pgtest.ServerOptions{Settings: map[string]string{"fsync": "on", "full_page_writes": "on", "shared_buffers": "256MB"}})
-	m := &monolith{ground: g, source: source.NewDB(g.t, pgtest.Options{SQL: schema}), store: g.stores.NewDB(g.t), dir: g.t.TempDir()}
-	if err := os.WriteFile(filepath.Join(m.dir, "banyan.yaml"), fmt.Appendf(nil, rules, "shop"), 0o644); err != nil {
+	m := &monolith{ground: g, source: source.NewDB(g.t, pgtest.Options{SQL: sql}), store: g.stores.NewDB(g.t), dir: g.t.TempDir()}
+	if err := os.WriteFile(filepath.Join(m.dir, "banyan.yaml"), rules, 0o644); err != nil {
 		g.t.Fatal(err)
 	}
 	return m
@@ -77,7 +78,7 @@ func (m *monolith) cdc(args ...string) *exec.Cmd {
 
 func tokens(t testing.TB, kafka *kafkatest.Broker, rounds, rate int, long time.Duration) float64 {
 	g := newGround(t, kafka)
-	m := g.newMonolith()
+	m := g.newMonolith(schema, fmt.Appendf(nil, rules, "shop"))
 	capture := g.live(worker{name: "cdc run", cmd: m.capture})
 	g.reach(capture, "streaming")
 	s := g.newService("orders", tokenProjection)
