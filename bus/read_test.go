@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"banyan/event"
+	"banyan/internal/randtest"
 )
 
 // A topic that was compacted has batches without records and batches without
@@ -24,8 +25,7 @@ import (
 func TestReadCompacted(t *testing.T) {
 	k, c := start(t)
 	ensure(t, c, LatestTopic("t.latest", 1))
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := randtest.Seed(t)
 	want := fillCompacted(t, c, "t.latest", rand.New(rand.NewPCG(seed, 1)), 200)
 	k.Compact()
 	checkCompacted(t, c, "t.latest", want)

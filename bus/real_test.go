@@ -10,6 +10,7 @@ import (
 
 	"banyan/event"
 	"banyan/internal/kafkatest"
+	"banyan/internal/randtest"
 )
 
 // Apache Kafka compacts a topic for real: its cleaner leaves batches without
@@ -27,8 +28,7 @@ func TestRealCompaction(t *testing.T) {
 	}}
 	ensure(t, c, spec, BusinessTopic("t", 6), LatestTopic("x.latest", 6), WatermarkTopic("shop.watermarks"))
 	ensure(t, c, BusinessTopic("t", 6), LatestTopic("x.latest", 6), WatermarkTopic("shop.watermarks"))
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := randtest.Seed(t)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	want := fillCompacted(t, c, "t.latest", rnd, 300)
 

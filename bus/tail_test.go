@@ -16,6 +16,7 @@ import (
 
 	"banyan/event"
 	"banyan/internal/kafkatest"
+	"banyan/internal/randtest"
 )
 
 // tailing runs a Tail in a goroutine of the test and hands over its slices.
@@ -268,8 +269,7 @@ func TestTailTellsTheEndFromNothing(t *testing.T) {
 func TestTailCompacted(t *testing.T) {
 	k, c := start(t)
 	ensure(t, c, LatestTopic("t.latest", 1))
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := randtest.Seed(t)
 	want := fillCompacted(t, c, "t.latest", rand.New(rand.NewPCG(seed, 1)), 200)
 	k.Compact()
 	checkTailCompacted(t, c, "t.latest", want)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 	"banyan/wal"
 )
 
@@ -67,8 +68,7 @@ func apply(t testing.TB, rows map[string]string, tx *wal.Tx) {
 // does not see. Each step checks that a row is there or not before the change,
 // so that neither a doubled nor a lost transaction can cancel out.
 func TestSnapshotAndStreamMeet(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := randtest.Seed(t)
 	db := pgtest.New(t)
 	r := newRig(t, db, wal.Capture{"public.kv": {"k", "v"}}, `CREATE TABLE kv (k int PRIMARY KEY, v text)`)
 	unit := wal.Unit{Aggregate: "KV", Root: wal.UnitTable{Table: tableOf(t, db, "public.kv"), Key: []int{0}}}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"banyan/event"
+	"banyan/internal/randtest"
 )
 
 func TestAdvance(t *testing.T) {
@@ -205,8 +206,7 @@ func TestFrozenOwnerIsEnded(t *testing.T) {
 // any order, some committed, some not: what is applied is exactly once and
 // without a gap, and nobody ever waits in a circle.
 func TestFenceUnderFire(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := randtest.Seed(t)
 	r := newRig(t)
 	const owners, partitions, rounds = 8, 5, 25
 	v, parts := r.shipping(partitions)
@@ -305,8 +305,7 @@ func (r *rig) fight(version int, parts []Part, who, rounds int, rnd *rand.Rand) 
 // Batches over the same partitions, named in any order, wait for each other and
 // never in a circle; nor does a swap that locks them all.
 func TestNoCircle(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := randtest.Seed(t)
 	r := newRig(t)
 	v, parts := r.shipping(12)
 	r.nextVersion("d2")

@@ -15,6 +15,7 @@ import (
 
 	"banyan/event"
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 	"banyan/projections"
 	"banyan/projections/state"
 )
@@ -26,8 +27,7 @@ import (
 func TestLiveRowsAreThoseInMemory(t *testing.T) {
 	db := pgtest.New(t, pgtest.Options{})
 	pool := db.Pool(t)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := randtest.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 1))
 	paths, err := filepath.Glob("testdata/runs/*.txt")
 	if err != nil || len(paths) == 0 {

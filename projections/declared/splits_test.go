@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"banyan/internal/randtest"
 	"banyan/projections/projectiontest"
 )
 
@@ -73,8 +74,7 @@ func shopHistory(random *rand.Rand, n int) [][]projectiontest.Event {
 // TestTheShopsRowsDoNotDependOnBatches gives the shop's projections and those of
 // the transcripts a history in many ways.
 func TestTheShopsRowsDoNotDependOnBatches(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := randtest.Seed(t)
 	history := shopHistory(rand.New(rand.NewPCG(seed, 3)), 400)
 	files := shopFiles(t)
 	for _, name := range sortedNames(files) {

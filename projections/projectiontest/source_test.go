@@ -12,6 +12,7 @@ import (
 	"banyan/bus"
 	"banyan/event"
 	"banyan/internal/kafkatest"
+	"banyan/internal/randtest"
 	"banyan/projections/projectiontest"
 )
 
@@ -89,8 +90,7 @@ func TestSourceTellsWhatWentWrong(t *testing.T) {
 // A watermark lies behind everything that it speaks of, however the partitions
 // were mixed.
 func TestShuffledMarksAreTrue(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := randtest.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	s := projectiontest.NewSource("shop")
 	spy := &spy{t: t, have: map[string][]int64{orders: make([]int64, s.Partitions)}}

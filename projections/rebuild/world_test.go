@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"banyan/internal/pgtest"
+	"banyan/internal/randtest"
 	"banyan/projections"
 	"banyan/projections/control"
 	"banyan/projections/projectiontest"
@@ -43,8 +44,7 @@ func newWorld(t *testing.T) *world {
 
 func newWorldOn(t *testing.T, db *pgtest.DB) *world {
 	t.Helper()
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := randtest.Seed(t)
 	w := &world{t: t, db: db, src: projectiontest.NewSource("shop"), log: projectiontest.NewLog(),
 		rng: rand.New(rand.NewPCG(seed, 7)), programs: map[string]projections.Program{}}
 	w.pool = openPool(t, w.db.URL)
