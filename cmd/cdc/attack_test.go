@@ -226,12 +226,7 @@ func TestKilledResnapshotWithTheOldFile(t *testing.T) {
 	h.must(0, "run", "--until-caught-up")
 	h.edit(`state: [id, title]`, `state: [id, title, mark]`)
 	r := h.start()
-	told := func() (n int) {
-		if err := h.store.Pool(t).QueryRow(t.Context(), `SELECT count(*) FROM banyan.state WHERE rules = 2`).Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
+	told := func() int64 { return h.number(h.store, `SELECT count(*)::text FROM banyan.state WHERE rules = 2`) }
 	for deadline := time.Now().Add(time.Minute); told() == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing was recorded by the new rules")

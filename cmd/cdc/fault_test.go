@@ -3,11 +3,13 @@ package main_test
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"banyan/internal/pgtest"
 	"banyan/internal/randtest"
 )
 
@@ -130,10 +132,22 @@ func TestServersRestartInMidBatch(t *testing.T) {
 }
 
 // confirmed is the slot's confirmed_flush_lsn.
-func (h *house) confirmed() (lsn int64) {
+func (h *house) confirmed() int64 {
 	h.t.Helper()
-	if err := h.source.Pool(h.t).QueryRow(context.Background(), `SELECT confirmed_flush_lsn - '0/0'::pg_lsn FROM pg_replication_slots WHERE database = current_database()`).Scan(&lsn); err != nil {
-		h.t.Fatal(err)
+	return h.number(h.source, `SELECT (confirmed_flush_lsn - '0/0'::pg_lsn)::text FROM pg_replication_slots WHERE database = current_database()`)
+}
+
+// number asks for one whole number, as text. Pollers may ask often: it leaves no
+// connection behind.
+func (h *house) number(db *pgtest.DB, sql string) int64 {
+	h.t.Helper()
+	values := db.Column(h.t, sql)
+	if len(values) != 1 {
+		h.t.Fatalf("%s: %d rows, want 1", sql, len(values))
 	}
-	return lsn
+	n, err := strconv.ParseInt(values[0], 10, 64)
+	if err != nil {
+		h.t.Fatalf("%s: %v", sql, err)
+	}
+	return n
 }
