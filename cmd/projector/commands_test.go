@@ -200,7 +200,12 @@ func TestTablesOfOthersAreLeftAlone(t *testing.T) {
 func TestDatabaseWithoutRights(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, shippingYAML)
-	h.shop.trade(20)
+	// The file speaks of every type: of one that never happened there would be a warning too.
+	for _, status := range []string{"placed", "paid", "shipped", "cancelled"} {
+		for len(h.shop.been(status)) == 0 {
+			h.shop.trade(20)
+		}
+	}
 	role := "nobody_" + h.db.Name
 	h.db.Exec(t, `CREATE ROLE `+role+` LOGIN`)
 	t.Cleanup(func() { h.db.Exec(t, `DROP ROLE `+role) })

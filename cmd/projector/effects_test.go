@@ -116,7 +116,7 @@ func (o *outside) call(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// told counts the orders that have been in a status.
+// been is the orders that have been in a status.
 func (s *shop) been(status string) map[string]bool {
 	all := map[string]bool{}
 	for _, o := range s.orders {
