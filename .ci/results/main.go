@@ -33,20 +33,21 @@ func main() {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "results:", err)
 		os.Exit(2)
-	case sum.failed > 0:
+	case len(sum.failed) > 0:
 		os.Exit(1)
 	}
 }
 
 type summary struct {
-	passed, failed int
-	skipped        []string // "package Test: reason"
-	broken         string   // the last package with a failed test
+	passed  int
+	skipped []string        // "package Test: reason"
+	failed  []string        // "package Test", or "package" alone where it panicked or did not build
+	broken  map[string]bool // the packages with a failed test
 }
 
 // report copies what matters from r to w as it comes.
 func report(r io.Reader, w io.Writer) (summary, error) {
-	var sum summary
+	sum := summary{broken: map[string]bool{}}
 	said := map[string][]string{} // package + test -> its output so far
 	in := bufio.NewReader(r)
 	lines := 0
@@ -71,7 +72,11 @@ func report(r io.Reader, w io.Writer) (summary, error) {
 	if lines == 0 {
 		return sum, errors.New("no test results came")
 	}
-	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", sum.passed, sum.failed, len(sum.skipped))
+	// Again at the end: what they printed may be a thousand lines above.
+	for _, name := range sum.failed {
+		fmt.Fprintln(w, "failed:", name)
+	}
+	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", sum.passed, len(sum.failed), len(sum.skipped))
 	return sum, nil
 }
 
@@ -93,10 +98,10 @@ func (s *summary) take(e event, said map[string][]string, w io.Writer) {
 	case e.Action == "fail":
 		// A package fails with its tests; alone when it panics or does not build.
 		if e.Test != "" {
-			s.failed++
-			s.broken = e.Package
-		} else if s.broken != e.Package {
-			s.failed++
+			s.failed = append(s.failed, key)
+			s.broken[e.Package] = true
+		} else if !s.broken[e.Package] {
+			s.failed = append(s.failed, e.Package)
 		}
 		fmt.Fprint(w, strings.Join(said[key], ""))
 		delete(said, key)
