@@ -28,7 +28,7 @@ func (b *builder) replayBatches(ctx context.Context) error {
 	b.enter(Folding)
 	h := b.history()
 	replay := &projections.Replay{Log: h.log, Preparer: h.prep, Parts: h.reaches, Marks: h.marks, Cut: h.cut,
-		Read: func(n int) { b.meter.records(int64(n)) }}
+		Read: func(n int) { b.told.records(int64(n)) }}
 	for events, err := range replay.Events(ctx) {
 		if err != nil {
 			return err

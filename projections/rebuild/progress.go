@@ -114,6 +114,50 @@ func (m *meter) stall(who, why string) {
 	m.stalls[who] = why
 }
 
+// teller tells what a meter has collected, at each phase and regularly in between.
+type teller struct {
+	*meter
+	to func(Progress) // nil where nobody wants to know
+	mu sync.Mutex     // what is told later was also read later
+}
+
+// enter begins a phase.
+func (t *teller) enter(p Phase) {
+	t.phase(p)
+	t.tell()
+}
+
+// tell tells the progress of this moment.
+func (t *teller) tell() Progress {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.read()
+	if t.to != nil {
+		t.to(p)
+	}
+	return p
+}
+
+// regularly tells the progress, and gives it to also, until the function that it gives
+// is called, which waits for the last telling.
+func (t *teller) regularly(every time.Duration, also func(Progress)) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				also(t.tell())
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
 // read gives the progress of this moment.
 func (m *meter) read() Progress {
 	m.mu.Lock()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -34,7 +33,7 @@ func Run(ctx context.Context, cfg Config, plan *Plan) (*Result, error) {
 		return nil, err
 	}
 	b := &builder{cfg: cfg, spec: cfg.Program.Spec(), prep: prep, store: store, plan: plan, began: time.Now(),
-		meter: newMeter(plan.Projection, plan.Version, plan.Records, time.Now), result: &Result{Projection: plan.Projection, Phases: map[Phase]time.Duration{}}}
+		told: teller{meter: newMeter(plan.Projection, plan.Version, plan.Records, time.Now), to: cfg.Progress}, result: &Result{Projection: plan.Projection, Phases: map[Phase]time.Duration{}}}
 	for _, number := range plan.Leftover {
 		if err := b.discard(ctx, number); err != nil {
 			return nil, fmt.Errorf("drop what a rebuild before has left: %w", err)
@@ -44,7 +43,7 @@ func Run(ctx context.Context, cfg Config, plan *Plan) (*Result, error) {
 		return nil, err
 	}
 	defer b.lease.Close()
-	stop := b.report(ctx)
+	stop := b.told.regularly(cfg.ProgressEvery, b.note(ctx))
 	err = b.build(ctx)
 	stop()
 	if err != nil {
@@ -56,7 +55,7 @@ func Run(ctx context.Context, cfg Config, plan *Plan) (*Result, error) {
 		}
 		return nil, fmt.Errorf("rebuild %s: %w", plan.Projection, err)
 	}
-	b.result.Took, b.result.Records = time.Since(b.began), b.meter.read().Done
+	b.result.Took, b.result.Records = time.Since(b.began), b.told.read().Done
 	return b.result, nil
 }
 
@@ -69,12 +68,11 @@ type builder struct {
 	plan    *Plan
 	version control.Version
 	lease   *control.Lease
-	meter   *meter
+	told    teller
 	result  *Result
 	began   time.Time
 	entered time.Time // the present phase
 	phase   Phase
-	telling sync.Mutex // what is told later was also read later
 }
 
 // begin draws the number of the new version and shows that somebody builds it.
@@ -96,7 +94,7 @@ func (b *builder) begin(ctx context.Context) error {
 		}
 		return fmt.Errorf("begin a version of %s: %w", b.spec.Name, err)
 	}
-	b.meter.p.Version, b.result.Version = b.version.Number, b.version.Number
+	b.told.p.Version, b.result.Version = b.version.Number, b.version.Number
 	return nil
 }
 
@@ -122,42 +120,16 @@ func (b *builder) enter(p Phase) {
 		b.result.Phases[b.phase] += now.Sub(b.entered)
 	}
 	b.phase, b.entered = p, now
-	b.meter.phase(p)
-	b.tell()
+	b.told.enter(p)
 }
 
-// tell tells the progress of this moment.
-func (b *builder) tell() Progress {
-	b.telling.Lock()
-	defer b.telling.Unlock()
-	p := b.meter.read()
-	if b.cfg.Progress != nil {
-		b.cfg.Progress(p)
-	}
-	return p
-}
-
-// report tells the progress, also to whoever asks the database, until the
-// function that it gives is called.
-func (b *builder) report(ctx context.Context) (stop func()) {
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(b.cfg.ProgressEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			p := b.tell()
-			if err := b.lease.Note(ctx, p.String()); err != nil && ctx.Err() == nil {
-				b.cfg.Logger.Debug("the progress could not be written down", "error", err)
-			}
+// note writes the progress down for whoever asks the database.
+func (b *builder) note(ctx context.Context) func(Progress) {
+	return func(p Progress) {
+		if err := b.lease.Note(ctx, p.String()); err != nil && ctx.Err() == nil {
+			b.cfg.Logger.Debug("the progress could not be written down", "error", err)
 		}
-	}()
-	return func() { close(done); <-ended }
+	}
 }
 
 // build is the rebuild itself.
@@ -196,7 +168,7 @@ func (b *builder) build(ctx context.Context) error {
 // count says how much was read, and how much of it twice: seqs are dense, so what
 // lies up to a seq and is more than that are repeats.
 func (b *builder) count() {
-	b.result.Records = b.meter.read().Done
+	b.result.Records = b.told.read().Done
 	for i, p := range b.plan.Parts {
 		if part := b.result.Parts[i]; !projections.IsLatest(p.Topic) && part.PartID == p.PartID {
 			b.result.Repeats += max(0, part.Next-p.First-part.Seq)
@@ -205,7 +177,7 @@ func (b *builder) count() {
 }
 
 func (b *builder) history() *history {
-	h := &history{log: b.cfg.Log, program: b.cfg.Program, prep: b.prep, memory: b.cfg.Memory, dir: b.cfg.Dir, workers: b.cfg.Workers, meter: b.meter}
+	h := &history{log: b.cfg.Log, program: b.cfg.Program, prep: b.prep, memory: b.cfg.Memory, dir: b.cfg.Dir, workers: b.cfg.Workers, meter: b.told.meter}
 	h.reaches = b.plan.reaches()
 	if b.plan.mark != nil {
 		h.marks = []*event.Watermark{b.plan.mark}
@@ -370,7 +342,7 @@ func (b *builder) exec(ctx context.Context, tx pgx.Tx, statements []string) erro
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("%.80s: %w", sql, err)
 		}
-		b.meter.rows(0, 0)
+		b.told.rows(0, 0)
 	}
 	return nil
 }
@@ -378,12 +350,12 @@ func (b *builder) exec(ctx context.Context, tx pgx.Tx, statements []string) erro
 // copy streams all rows into the tables.
 func (b *builder) copy(ctx context.Context, tx pgx.Tx, h *history) error {
 	tables := b.spec.AllTables()
-	b.meter.rows(0, h.rows(tables))
+	b.told.rows(0, h.rows(tables))
 	b.result.Rows = make(map[string]int64)
 	for _, l := range h.lanes {
 		copied := make(map[string]int64)
 		if err := l.bulk.Copy(ctx, tx.Conn(), b.version.Schema, func(table string, rows int64) {
-			b.meter.rows(rows-copied[table], 0)
+			b.told.rows(rows-copied[table], 0)
 			copied[table] = rows
 		}); err != nil {
 			return err

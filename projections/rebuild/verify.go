@@ -36,14 +36,17 @@ type VerifyConfig struct {
 	// Examples is how many rows are shown of each table; 10 where zero, none
 	// where negative.
 	Examples int
-	Progress func(Progress)
-	Logger   *slog.Logger // discarded where nil
+	// Progress and ProgressEvery as in Config.
+	Progress      func(Progress)
+	ProgressEvery time.Duration
+	Logger        *slog.Logger // discarded where nil
 }
 
 func (c VerifyConfig) withDefaults() VerifyConfig {
 	c.Memory = cmp.Or(max(c.Memory, 0), 192<<20)
 	c.Dir = cmp.Or(c.Dir, os.TempDir())
 	c.Workers = cmp.Or(max(c.Workers, 0), runtime.GOMAXPROCS(0))
+	c.ProgressEvery = cmp.Or(max(c.ProgressEvery, 0), time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -84,7 +87,7 @@ type verifier struct {
 	spec    projections.Spec
 	version control.Version
 	report  *Report
-	meter   *meter
+	told    teller
 
 	// of the snapshot
 	parts   []control.Part
@@ -141,6 +144,9 @@ func (v *verifier) verify(ctx context.Context) error {
 		return err
 	}
 	defer h.close()
+	v.told = teller{meter: h.meter, to: v.cfg.Progress}
+	defer v.told.regularly(v.cfg.ProgressEvery, func(Progress) {})()
+	v.told.enter(Folding)
 	if err := h.fold(ctx); err != nil {
 		if why, ok := v.historyFault(err); ok {
 			v.unproven("%s", why)
@@ -152,9 +158,12 @@ func (v *verifier) verify(ctx context.Context) error {
 	if !v.sameHistory(h.parts()) {
 		return nil
 	}
+	v.told.rows(0, h.rows(v.spec.AllTables()))
+	v.told.enter(Comparing)
 	if err := v.compare(ctx, conn, h); err != nil {
 		return err
 	}
+	v.told.enter(Done)
 	return h.close()
 }
 
@@ -252,7 +261,6 @@ func (v *verifier) history(wrap func(*state.Bulk) (state.Space, func(*projection
 		total += p.Next
 	}
 	h.meter = newMeter(v.spec.Name, v.version.Number, total, time.Now)
-	v.meter = h.meter
 	return h, nil
 }
 
@@ -266,7 +274,7 @@ func (v *verifier) compare(ctx context.Context, conn *pgx.Conn, h *history) erro
 			return fmt.Errorf("table %s: %w", t.Name, err)
 		}
 		r := TableReport{Table: t.Name, Hidden: t.Hidden, Examples: []Difference{}}
-		c := &comparer{shape: shape, examples: exampleCount(v.cfg.Examples), counted: func(n int64) { v.meter.rows(n, 0) }}
+		c := &comparer{shape: shape, examples: exampleCount(v.cfg.Examples), counted: func(n int64) { v.told.rows(n, 0) }}
 		shown, err := c.compare(&r, v.kept(shape, h.each(t.Name)), v.kept(shape, state.Scan(ctx, conn, v.version.Schema, t)))
 		if why, ok := v.historyFault(err); ok {
 			v.unproven("%s", why)

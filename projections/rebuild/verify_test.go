@@ -1,8 +1,12 @@
 package rebuild_test
 
 import (
+	"errors"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"banyan/projections/control"
 	"banyan/projections/projectiontest"
@@ -83,6 +87,56 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 }
 
 // What cannot be said is not said.
+// What a verification is at is told, one goroutine at a time, until it is done.
+func TestVerifyTellsItsProgress(t *testing.T) {
+	w := newWorld(t)
+	v := w.install(balances{})
+	w.flood(20_000, 1000)
+	w.catchUp(v)
+	var told []rebuild.Progress
+	var busy atomic.Bool
+	cfg := w.verifyConfig(v)
+	cfg.ProgressEvery = time.Millisecond
+	cfg.Progress = func(p rebuild.Progress) {
+		if busy.Swap(true) {
+			t.Error("two tell the progress at a time")
+		}
+		defer busy.Store(false)
+		switch {
+		case len(told) == 0:
+			w.log.Break(errors.New("unplugged"))
+		case strings.Contains(p.Stalled, "broker: unplugged"):
+			w.log.Break(nil)
+		}
+		told = append(told, p)
+	}
+	r, err := rebuild.Verify(t.Context(), cfg)
+	if err != nil || r.Verdict != rebuild.Proved {
+		t.Fatal(r, err)
+	}
+	var phases []rebuild.Phase
+	stalled := false
+	for i, p := range told {
+		if i > 0 && p.Done < told[i-1].Done || p.Ceiling != 20_000 || p.Version != 1 {
+			t.Fatalf("progress went from %+v to %+v", told[max(i-1, 0)], p)
+		}
+		if i == 0 || p.Phase != told[i-1].Phase {
+			phases = append(phases, p.Phase)
+		}
+		stalled = stalled || p.Stalled != "" && p.Done < p.Ceiling
+	}
+	if want := []rebuild.Phase{rebuild.Folding, rebuild.Comparing, rebuild.Done}; !slices.Equal(phases, want) || !stalled {
+		t.Errorf("the phases were %v, want %v; that the broker was away was told: %t", phases, want, stalled)
+	}
+	rows := int64(0)
+	for _, table := range r.Tables {
+		rows += table.Rows
+	}
+	if last := told[len(told)-1]; last.Done != last.Ceiling || last.Rows != rows || last.RowsTotal != rows || last.ETA != 0 || rows < 1000 {
+		t.Errorf("in the end: %+v, want %d rows", last, rows)
+	}
+}
+
 func TestUnproven(t *testing.T) {
 	w := newWorld(t)
 	v := w.install(balances{})

@@ -279,15 +279,20 @@ func (w *world) swap() rebuild.SwapConfig {
 
 func (w *world) verify(v control.Version) *rebuild.Report {
 	w.t.Helper()
-	p, err := w.program(v)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	r, err := rebuild.Verify(w.t.Context(), rebuild.VerifyConfig{DB: w.pool, Log: w.from, Program: p, Version: v.Number, Dir: w.t.TempDir()})
+	r, err := rebuild.Verify(w.t.Context(), w.verifyConfig(v))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return r
+}
+
+func (w *world) verifyConfig(v control.Version) rebuild.VerifyConfig {
+	w.t.Helper()
+	p, err := w.program(v)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rebuild.VerifyConfig{DB: w.pool, Log: w.from, Program: p, Version: v.Number, Dir: w.t.TempDir()}
 }
 
 func (w *world) proved(v control.Version) {
