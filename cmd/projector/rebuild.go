@@ -196,13 +196,9 @@ func writeRebuilt(w io.Writer, r rebuilt, res *rebuild.Result) {
 	fmt.Fprintf(w, "projector run follows it from here; projector swap %s changes readers over\n", r.Projection)
 }
 
-// pickUp is how long a service that runs the version that readers see may need to
-// notice a new one and to join its group: on a machine that is short of processors
-// more than the few seconds after which a version that nobody runs is called so.
-const pickUp = 30 * time.Second
-
 // waitForHead waits until a version has applied all that the topics held at some
-// moment since. Somebody has to run it: where nobody does, it says so.
+// moment since. Somebody has to run it: where nobody does, it says so, early where
+// nobody runs the version that readers see either.
 func (a *app) waitForHead(ctx context.Context, p *opened, cluster *bus.Cluster, version int, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -241,7 +237,7 @@ func (a *app) waitForHead(ctx context.Context, p *opened, cluster *bus.Cluster, 
 		if err != nil {
 			return err
 		}
-		if waited := time.Since(began); !followed && (waited > pickUp || !served && waited > 5*time.Second) {
+		if waited := time.Since(began); !followed && (waited > rebuild.PickUp || !served && waited > 5*time.Second) {
 			return cli.Failed("version %d of %s is made, and %d records behind, and nobody follows it: start projector run", version, p.name, behind)
 		}
 		select {

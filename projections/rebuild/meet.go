@@ -91,15 +91,16 @@ func (s *swapper) attend(ctx context.Context) (within context.Context, stop func
 	return within, stop, own, nil
 }
 
-// pickUp is how long a service that runs one of the versions may need to notice
-// the other one and to join its group.
-const pickUp = 15 * time.Second
+// PickUp is how long a service that runs one version may need to notice another one
+// and to join its group: on a machine that is short of processors more than a few
+// seconds.
+const PickUp = 30 * time.Second
 
 // alive says which of the two versions somebody runs. Where it is only one, its
 // service is about to follow the other one too: to run that meanwhile would take
 // its partitions away from it.
 func (s *swapper) alive(ctx context.Context) (alive [2]bool, err error) {
-	limit := time.Now().Add(pickUp)
+	limit := time.Now().Add(PickUp)
 	for {
 		for i, v := range []control.Version{s.from, s.to} {
 			if alive[i], err = s.store.Alive(ctx, s.cfg.Projection, v.Number); err != nil {
