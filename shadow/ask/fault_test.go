@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"banyan/internal/embedded"
 	"banyan/quote"
 	"banyan/shadow/ask"
 )
@@ -263,12 +265,11 @@ func TestFlaky(t *testing.T) {
 
 // A candidate that is down is called once a batch, and works as soon as it is up.
 func TestDownAndUp(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := embedded.FreePort() // which the system gives to nobody meanwhile
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	listener.Close() //nolint:errcheck // the address is free now
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	c := client(t, "http://"+address, func(c *ask.Config) {
 		c.Concurrency, c.Batch, c.Breaker.Window = 1, 10, 10*time.Minute
 		c.Breaker.Delay, c.Breaker.MaxDelay = 20*time.Millisecond, 20*time.Millisecond
@@ -283,9 +284,9 @@ func TestDownAndUp(t *testing.T) {
 	if st.Splits != 0 || st.Breaker.Openings == 0 || st.Reasons[ask.Failed]%10 != 0 || st.Requests > st.Reasons[ask.Failed]/10*11/10+1 {
 		t.Errorf("%+v", st)
 	}
-	listener, err = net.Listen("tcp", address)
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		t.Skipf("the port went to somebody else: %v", err)
+		t.Fatal(err)
 	}
 	server := &http.Server{Handler: &candidate{handle: func(w http.ResponseWriter, _ *http.Request, o []quote.Order, _ int) { reply(w, answers(o)) }}}
 	go server.Serve(listener) //nolint:errcheck // it ends with Close
