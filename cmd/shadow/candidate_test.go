@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"banyan/internal/embedded"
 	"banyan/quote"
 )
 
@@ -79,15 +80,17 @@ func (s *service) up() {
 	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	addr := s.addr
-	if addr == "" {
-		addr = "127.0.0.1:0"
+	if s.addr == "" {
+		port, err := embedded.FreePort() // which the system gives to nobody while it is down
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := net.Listen("tcp", s.addr)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.addr = l.Addr().String()
 	s.srv = &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(s.serve)}}
 	s.srv.Start()
 }

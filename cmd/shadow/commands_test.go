@@ -310,7 +310,7 @@ func (h *house) noise(s *service) {
 	var calls atomic.Int64
 	s.misbehave(eachAnswer(func(_ *quote.Order, a quote.Answer) []any {
 		for i := range a.Lines {
-			a.Lines[i].Unit.Amount += calls.Add(1) % 2
+			a.Lines[i].Unit.Amount += calls.Add(1) // and so never the same twice
 		}
 		return []any{a}
 	}))
