@@ -71,7 +71,7 @@ func TestFaults(t *testing.T) {
 		"a hole": {func(h *house) { h.src.Hole(orders, 1, 3); h.fillAll() }, projections.ErrGap, []string{"shop.orders/1", "3 records are missing", "cdc verify"}},
 		"other bytes": {func(h *house) {
 			h.fillAll()
-			h.src.Forge(orders, 2, h.end(2)+2) // told in this run
+			h.src.Forge(orders, 2, h.src.Mark().Seqs[orders][2]) // the last one told, so in this run
 		}, projections.ErrOtherBytes, []string{"shop.orders/2", "a second time, with other bytes", "two writers"}},
 		"a foreign record": {func(h *house) {
 			h.publish()
