@@ -127,7 +127,7 @@ func TestBrokerAway(t *testing.T) {
 	w.flood(20_000, 1000)
 	cfg := w.config(balances{})
 	var once sync.Once
-	told := make(chan rebuild.Progress, 1000)
+	told := make(chan rebuild.Progress)
 	cfg.ProgressEvery = 5 * time.Millisecond
 	var busy atomic.Bool
 	cfg.Progress = func(p rebuild.Progress) {
@@ -138,36 +138,29 @@ func TestBrokerAway(t *testing.T) {
 		if p.Phase == rebuild.Folding {
 			once.Do(func() { w.log.Break(errors.New("unplugged")) })
 		}
-		select {
-		case told <- p:
-		default: // nobody listens any more
-		}
+		told <- p
 	}
 	plan, err := rebuild.MakePlan(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { _, err := rebuild.Run(t.Context(), cfg, plan); done <- err }()
+	go func() { _, err := rebuild.Run(t.Context(), cfg, plan); done <- err; close(told) }()
 	var last rebuild.Progress
+	stalled := false
 	for p := range told {
 		if p.Ceiling != 20_000 || p.Done < last.Done {
-			t.Fatalf("progress went from %+v to %+v", last, p)
+			t.Errorf("progress went from %+v to %+v", last, p)
 		}
-		if last = p; strings.Contains(p.Stalled, "broker: unplugged") {
-			break
+		if last = p; !stalled && strings.Contains(p.Stalled, "broker: unplugged") {
+			if stalled = true; p.Done >= p.Ceiling || p.ETA == 0 {
+				t.Errorf("%+v", p)
+			}
+			w.log.Break(nil)
 		}
 	}
-	if last.Done >= last.Ceiling || last.ETA == 0 {
-		t.Errorf("%+v", last)
-	}
-	w.log.Break(nil)
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	close(told)
-	for p := range told {
-		last = p
+	if err := <-done; err != nil || !stalled {
+		t.Fatalf("it ended with %v; that the broker was away was told: %t", err, stalled)
 	}
 	if last.Phase != rebuild.Done || last.Done != last.Ceiling || last.Stalled != "" || last.ETA != 0 {
 		t.Errorf("in the end: %+v", last)
