@@ -265,6 +265,7 @@ func TestTimersGoOffOnce(t *testing.T) {
 	h.shop.settle()
 	r := h.start("--instance", "only")
 	r.Await("running")
+	h.shop.trade(200) // a starved shop tells little under load
 	h.underLoad(func() {
 		for i := range 6 {
 			<-randtest.Within(rng, 800*time.Millisecond)
