@@ -369,7 +369,7 @@ func TestFlakyCandidate(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	h.shop.trade(300)
+	h.shop.trade(900) // so that an order or two with bad luck are few of the rarer currency too
 	a := h.do("run", "--until-caught-up", "--candidate", s.url(), "--from", "start", "--timeout", "200ms")
 	r := h.report(a.Code, "")
 	h.sound(r)
