@@ -3,6 +3,7 @@ package outbox_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -22,11 +23,17 @@ func padded(n, count, kilobytes int) event.Step {
 	return step
 }
 
+// size is asked by pollers: it leaves no connection behind.
 func size(t testing.TB, db *pgtest.DB, like string) (bytes int64, tables int) {
 	t.Helper()
-	if err := db.Pool(t).QueryRow(testContext(t), `SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint, count(*) FROM pg_class
-		WHERE relnamespace = 'banyan'::regnamespace AND relkind = 'r' AND relname LIKE $1`, like).Scan(&bytes, &tables); err != nil {
-		t.Fatal(err)
+	for _, text := range db.Column(t, `SELECT coalesce(pg_total_relation_size(oid), 0)::text FROM pg_class
+		WHERE relnamespace = 'banyan'::regnamespace AND relkind = 'r' AND relname LIKE $1`, like) {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes += n
+		tables++
 	}
 	return bytes, tables
 }
