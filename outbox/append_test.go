@@ -21,7 +21,8 @@ var billing = outbox.Source{Name: "billing"}
 func own(t *testing.T) (*pgtest.DB, *outbox.Owner) {
 	t.Helper()
 	db := pgtest.New(t)
-	s := open(t, db.URL, outbox.Options{})
+	// A heartbeat is a transaction too: a row waits for one that is older.
+	s := open(t, db.URL, outbox.Options{Heartbeat: time.Hour})
 	db.Exec(t, `DO $$ BEGIN CREATE ROLE banyan_service LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$`)
 	if err := s.AllowAppend(testContext(t), "banyan_service"); err != nil {
 		t.Fatal(err)

@@ -55,7 +55,7 @@ func TestFaultsKeepTheSequenceWhole(t *testing.T) {
 	db := pgtest.New(t)
 	p, via := newProxy(t, db.URL)
 	c := &chaos{t: t, rnd: rand.New(rand.NewPCG(seed, 0)), db: db, admin: db.Pool(t), proxy: p}
-	c.store = open(t, via, outbox.Options{SlabBytes: 32 << 10, Partitions: 4, CacheBytes: 4 << 10})
+	c.store = open(t, via, outbox.Options{Expiry: 400 * time.Millisecond, SlabBytes: 32 << 10, Partitions: 4, CacheBytes: 4 << 10})
 	c.takeOver(ctx)
 	faults, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup

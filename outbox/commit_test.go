@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -316,7 +317,7 @@ func TestCommitLeftOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, via := newProxy(t, db.URL)
-	o := acquire(t, open(t, via, outbox.Options{}), shop)
+	o := acquire(t, open(t, via, outbox.Options{Expiry: 400 * time.Millisecond}), shop) // and so long is the last commit waited for
 	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
 	step := event.Step{States: []event.State{{Ref: event.Ref{Aggregate: "Order", Key: "x"}, Body: []byte("1")}}}

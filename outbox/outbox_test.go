@@ -21,13 +21,15 @@ import (
 
 var shop = outbox.Source{Name: "shop", SystemID: "7001", Timeline: 1, Slot: "banyan_shop"}
 
-// quick makes takeovers take no longer than a test should.
+// quick makes takeovers take no longer than a test should. An owner of which nothing
+// was heard for so long as its expiry may lose its lease, and on a machine with much to
+// do that is soon: the tests let a lease end by release and by stall.
 func quick(o outbox.Options) outbox.Options {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 50 * time.Millisecond
 	}
 	if o.Expiry == 0 {
-		o.Expiry = 400 * time.Millisecond
+		o.Expiry = 30 * time.Second
 	}
 	o.Host = "here"
 	return o
