@@ -26,6 +26,9 @@ import (
 
 const parts = 2
 
+// waitLimit is how long a test waits for what must come.
+const waitLimit = time.Minute
+
 // shelfStore is a Backlog in memory: what the relay sees of a store.
 type shelfStore struct {
 	mu       sync.Mutex
@@ -168,7 +171,9 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) dial() *bus.Cluster {
 	w.t.Helper()
-	c, err := bus.Dial(w.t.Context(), bus.Config{Brokers: w.broker.Addrs, RequestTimeout: time.Second})
+	// A request that is given up may land all the same, and is then a repeat: that must
+	// not happen because the machine has much to do.
+	c, err := bus.Dial(w.t.Context(), bus.Config{Brokers: w.broker.Addrs, RequestTimeout: waitLimit})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -205,7 +210,7 @@ func (w *world) running(r *Relay) (stop, ended func() error) {
 		w.t.Helper()
 		select {
 		case <-done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(waitLimit):
 			w.t.Fatal("the relay goes on")
 		}
 		return err
@@ -215,7 +220,7 @@ func (w *world) running(r *Relay) (stop, ended func() error) {
 // settled waits until everything that is stored is acknowledged, twins too.
 func (w *world) settled() {
 	w.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(waitLimit)
 	for {
 		w.store.mu.Lock()
 		open := ""
@@ -234,7 +239,7 @@ func (w *world) settled() {
 			var stacks strings.Builder
 			_ = pprof.Lookup("goroutine").WriteTo(&stacks, 2)
 			w.t.Log(stacks.String())
-			w.t.Fatalf("not published after 20 s: %s; %+v", open, w.last.Progress())
+			w.t.Fatalf("not published after %s: %s; %+v", waitLimit, open, w.last.Progress())
 		}
 	}
 }
@@ -562,7 +567,7 @@ func (w *world) twinFilled() {
 			want[e.ID.Key] = true
 		}
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(waitLimit)
 	for {
 		got := map[string]bool{}
 		for p := range parts {

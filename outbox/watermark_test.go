@@ -68,7 +68,7 @@ func (w *witness) Produce(ctx context.Context, topic string, p int, records []ev
 // until waits for a mark.
 func (w *witness) until(what string, ok func(event.Watermark) bool) event.Watermark {
 	w.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(waitLimit)
 	for {
 		select {
 		case m := <-w.wait:
@@ -76,7 +76,7 @@ func (w *witness) until(what string, ok func(event.Watermark) bool) event.Waterm
 				return m
 			}
 		case <-deadline:
-			w.t.Fatalf("no watermark in 10 s: %s; the last is %+v", what, w.last)
+			w.t.Fatalf("no watermark in %s: %s; the last is %+v", waitLimit, what, w.last)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func TestWatermarkWaitsForEveryPartition(t *testing.T) {
 	for range 10 {
 		w.store.commit(keys(26)...)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	if err := stuck.Wait(ctx, 3); err != nil {
 		t.Fatal(err)
