@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -96,18 +97,24 @@ func scratchDir(cred *syscall.Credential, pattern string, longest int) (string, 
 }
 
 // FreePort returns a TCP port on 127.0.0.1 that nobody listened on a moment
-// ago. Another process may take it before the caller does, so a caller that
-// can, retries with a new one.
+// ago. It lies below those that the system gives to whoever asks for any port,
+// so that it stays free, also while a server is down that will want it again;
+// only another caller may draw the same, so one that can, retries with a new one.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+	const from, to = 20_000, 32_000 // Linux gives away what lies above 32767, others above 49151
+	var err error
+	for range 100 {
+		port := from + rand.IntN(to-from)
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			return 0, fmt.Errorf("release the free port %d: %w", port, err)
+		}
+		return port, nil
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		return 0, fmt.Errorf("release the free port %d: %w", port, err)
-	}
-	return port, nil
+	return 0, fmt.Errorf("find a free port: %w", err)
 }
 
 // Gone reports whether the process has ended. It also collects the process if

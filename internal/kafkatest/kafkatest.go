@@ -15,11 +15,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"banyan/internal/embedded"
 )
 
 // Options of the broker in the process.
@@ -178,27 +181,41 @@ func (n *inProcess) start() error {
 	if n.cluster != nil {
 		return nil
 	}
-	opts := append([]kfake.Opt{kfake.NumBrokers(max(1, n.opts.Brokers)), kfake.DataDir(n.dir), kfake.DefaultNumPartitions(6)}, n.opts.Extra...)
-	if n.ports != nil {
-		opts = append(opts, kfake.Ports(n.ports...))
-	}
+	brokers := max(1, n.opts.Brokers)
+	opts := append([]kfake.Opt{kfake.NumBrokers(brokers), kfake.DataDir(n.dir), kfake.DefaultNumPartitions(6)}, n.opts.Extra...)
 	var cluster *kfake.Cluster
 	var err error
-	// A connection in its last handshake may still hold the port.
+	// A connection in its last handshake may still hold the port, or another test has
+	// drawn the same.
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		if cluster, err = kfake.NewCluster(opts...); err == nil || n.ports == nil || time.Now().After(deadline) {
-			break
+		ports := n.ports
+		if ports == nil {
+			if ports, err = freePorts(brokers); err != nil {
+				return err
+			}
+		}
+		if cluster, err = kfake.NewCluster(append(opts, kfake.Ports(ports...))...); err == nil {
+			n.cluster, n.ports = cluster, ports
+			return nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return fmt.Errorf("start kfake: %w", err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if err != nil {
-		return fmt.Errorf("start kfake: %w", err)
+}
+
+// freePorts are ports that the system gives to nobody while the broker is stopped.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		p, err := embedded.FreePort()
+		if err != nil {
+			return nil, err
+		}
+		ports[i] = p
 	}
-	n.cluster = cluster
-	if n.ports == nil {
-		n.ports, err = portsOf(cluster.ListenAddrs())
-	}
-	return err
+	return ports, nil
 }
 
 func (n *inProcess) stop() error {

@@ -131,13 +131,9 @@ log.segment.delete.delay.ms=1000
 `
 
 func (n *javaProcess) format() error {
-	var ports [2]int
-	for i := range ports {
-		p, err := embedded.FreePort()
-		if err != nil {
-			return err
-		}
-		ports[i] = p
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
 	}
 	n.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
 	n.controller = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1]))
@@ -251,20 +247,4 @@ func (n *javaProcess) logTail() string {
 	}
 	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-20):], "\n")
-}
-
-func portsOf(addrs []string) ([]int, error) {
-	var ports []int
-	for _, a := range addrs {
-		_, p, err := net.SplitHostPort(a)
-		if err != nil {
-			return nil, fmt.Errorf("read the address %s: %w", a, err)
-		}
-		n, err := strconv.Atoi(p)
-		if err != nil {
-			return nil, fmt.Errorf("read the port of %s: %w", a, err)
-		}
-		ports = append(ports, n)
-	}
-	return ports, nil
 }

@@ -240,11 +240,7 @@ func launch(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := embedded.FreePort()
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{Dir: dir, Port: port, Bin: bin}
+	s := &Server{Dir: dir, Bin: bin}
 	if err := s.watch(); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
@@ -282,6 +278,12 @@ func (s *Server) initialise(o ServerOptions, cred *syscall.Credential) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
+	// As late as can be: until the server listens, another may draw the same.
+	port, err := embedded.FreePort()
+	if err != nil {
+		return err
+	}
+	s.Port = port
 	sock := filepath.Join(s.Dir, "sock")
 	if err := os.Mkdir(sock, 0o755); err != nil {
 		return fmt.Errorf("make the socket directory: %w", err)
