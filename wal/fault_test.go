@@ -138,21 +138,24 @@ func TestStreamSurvivesServerRestarts(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- consume(ctx, s, 4*each) }()
 	id := 0
-	insert := func() {
+	// The stream is back before the next end: it may wait for some seconds between two
+	// tries, after a server that took long to start.
+	insert := func(reconnects int) {
 		for range each {
 			id++
 			r.db.Exec(t, fmt.Sprintf("INSERT INTO a VALUES (%d)", id))
 		}
+		eventually(t, "the stream to be back", func() bool { return s.Status().Reconnects == reconnects })
 	}
-	insert()
+	insert(0)
 	srv.Restart(t) // fast: the server waits until we have everything
-	insert()
+	insert(1)
 	srv.Kill(t)
 	srv.Start(t)
-	insert()
+	insert(2)
 	srv.Stop(t, pgtest.Immediate)
 	srv.Start(t)
-	insert()
+	insert(3)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
