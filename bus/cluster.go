@@ -70,6 +70,7 @@ type Cluster struct {
 	request   time.Duration
 	most      int           // bytes of one fetch of one partition, about
 	pause     time.Duration // first wait of a read that gets no further
+	wait      time.Duration // of a fetch for records
 }
 
 // Dial connects to the first broker that answers. The caller closes the
@@ -111,6 +112,7 @@ func Dial(ctx context.Context, cfg Config) (*Cluster, error) {
 		request:   cfg.RequestTimeout,
 		most:      cfg.FetchBytes,
 		pause:     50 * time.Millisecond,
+		wait:      fetchWait,
 	}
 	c.client = &kafka.Client{Addr: c.addr, Transport: t}
 	if _, err := c.metadata(ctx); err != nil {

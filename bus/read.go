@@ -191,7 +191,7 @@ func (r *reader) fetch(ctx context.Context) error {
 		}
 		r.next, r.first, r.end = first, first, end
 	}
-	res, err := r.c.fetch(ctx, r.topic, r.partition, r.next, fetchWait, int32(r.c.most))
+	res, err := r.c.fetch(ctx, r.topic, r.partition, r.next, r.c.wait, int32(r.c.most))
 	if errors.Is(err, kafka.OffsetOutOfRange) {
 		first, end, err := r.c.Ends(ctx, r.topic, r.partition)
 		if err != nil {

@@ -106,14 +106,19 @@ func TestTailIsPrompt(t *testing.T) {
 
 func checkPrompt(t *testing.T, c *Cluster, rounds int) {
 	t.Helper()
+	// Who waited for the fetch of another partition would wait longer than this test.
+	c.wait = 10 * time.Minute
 	var tails []*tailing
+	for p := range 6 {
+		if _, err := c.Produce(t.Context(), "t", p, []event.Record{{Key: []byte("first")}}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for p := range 6 {
 		tails = append(tails, tail(t, c, "t", p, First))
 	}
 	for _, g := range tails {
-		if records := <-g.slices; len(records) != 0 {
-			t.Fatal("an empty partition gives", records)
-		}
+		g.take(t, 1)
 	}
 	var produce, arrive []time.Duration
 	for i := range rounds {
@@ -123,7 +128,7 @@ func checkPrompt(t *testing.T, c *Cluster, rounds int) {
 				t.Fatal(err)
 			}
 			produce = append(produce, time.Since(begin))
-			if got := g.take(t, 1); got[0].Offset != int64(i) || got[0].Partition != p {
+			if got := g.take(t, 1); got[0].Offset != int64(i+1) || got[0].Partition != p {
 				t.Fatalf("round %d, partition %d: %+v", i, p, got)
 			}
 			arrive = append(arrive, time.Since(begin))
@@ -133,9 +138,6 @@ func checkPrompt(t *testing.T, c *Cluster, rounds int) {
 	slices.Sort(arrive)
 	n := len(arrive)
 	t.Logf("produce: median %s, 95 %% %s; until the tail has it: median %s, 95 %% %s, longest %s", produce[n/2], produce[n*95/100], arrive[n/2], arrive[n*95/100], arrive[n-1])
-	if arrive[n*95/100] > fetchWait/2 {
-		t.Errorf("records took %s to arrive, the fetches of other partitions wait for %s", arrive[n*95/100], fetchWait)
-	}
 }
 
 // What was kept stays as it was, over restarts of the broker, and nothing is
