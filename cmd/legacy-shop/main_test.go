@@ -17,12 +17,7 @@ import (
 
 func TestExitCodes(t *testing.T) {
 	db := pgtest.New(t)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	free := closed.Addr().String()
-	closed.Close()
+	const away = "127.0.0.1:1023" // a port that the system gives to nobody who asks for any
 	for _, c := range []struct {
 		name string
 		args []string
@@ -34,13 +29,13 @@ func TestExitCodes(t *testing.T) {
 		{"unknown command", []string{"sell"}, exitBadInput, "unknown command"},
 		{"no database", []string{"serve"}, exitBadInput, "--database"},
 		{"bad URL", []string{"serve", "--database", "postgres://u:sesame@h:port/d"}, exitBadInput, "--database"},
-		{"database away", []string{"serve", "--database", "postgres://u:sesame@" + free + "/d?connect_timeout=5"}, exitSurroundings, "database"},
+		{"database away", []string{"serve", "--database", "postgres://u:sesame@" + away + "/d?connect_timeout=5"}, exitSurroundings, "database"},
 		{"bad address of cdc", []string{"serve", "--database", db.URL, "--token-from", "http://u:sesame@"}, exitBadInput, "--token-from"},
 		{"bad address", []string{"serve", "--database", db.URL, "--listen", "nowhere"}, exitSurroundings, "listen"},
-		{"nothing to replay", []string{"replay", "--target", "http://" + free}, exitBadInput, "--data FILE or --generate"},
+		{"nothing to replay", []string{"replay", "--target", "http://" + away}, exitBadInput, "--data FILE or --generate"},
 		{"all faults at once", []string{"replay", "--target", "x", "--generate", "1", "--speed", "fast", "--workers", "0"}, exitBadInput, "--speed"},
-		{"no file", []string{"replay", "--target", "http://" + free, "--data", "none.csv"}, exitBadInput, "none.csv"},
-		{"no shop", []string{"replay", "--target", "http://" + free, "--generate", "1"}, exitSurroundings, "call the shop"},
+		{"no file", []string{"replay", "--target", "http://" + away, "--data", "none.csv"}, exitBadInput, "none.csv"},
+		{"no shop", []string{"replay", "--target", "http://" + away, "--generate", "1"}, exitSurroundings, "call the shop"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
