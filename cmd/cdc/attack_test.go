@@ -2,12 +2,12 @@ package main_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -152,16 +152,9 @@ func TestDiscardSeesWhatTheStreamHasBrought(t *testing.T) {
 // entries waits until a chain has so many entries.
 func (h *house) entries(key string, n int) {
 	h.t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		a := h.cdc("parked", "show", key, "-o", "json")
-		if strings.Count(a.Out, `"reason"`) >= n {
-			return
-		}
-		if time.Now().After(deadline) {
-			h.t.Fatalf("no %d entries in %s", n, a)
-		}
-	}
+	h.eventually(fmt.Sprintf("%d entries of %s", n, key), func() bool {
+		return strings.Count(h.cdc("parked", "show", key, "-o", "json").Out, `"reason"`) >= n
+	})
 }
 
 // A truncate reaches an aggregate that was parked at its birth, of which the
@@ -227,11 +220,7 @@ func TestKilledResnapshotWithTheOldFile(t *testing.T) {
 	h.edit(`state: [id, title]`, `state: [id, title, mark]`)
 	r := h.start()
 	told := func() int64 { return h.number(h.store, `SELECT count(*)::text FROM banyan.state WHERE rules = 2`) }
-	for deadline := time.Now().Add(time.Minute); told() == 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing was recorded by the new rules")
-		}
-	}
+	h.eventually("something is recorded by the new rules", func() bool { return told() > 0 })
 	r.Signal(syscall.SIGKILL)
 	r.End()
 	t.Logf("%d states were recorded before the end", told())
