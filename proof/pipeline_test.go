@@ -210,7 +210,7 @@ func (p *pipeline) config() Config {
 		Names:     []string{"bank.accounts"},
 		TopicOf:   map[string]string{"Account": "bank.accounts"},
 		Watermark: Watermarks(topics, "bank"),
-		Wait:      10 * time.Second, RowsPerRange: 97, SpillDir: p.t.TempDir(),
+		Wait:      time.Minute, RowsPerRange: 97, SpillDir: p.t.TempDir(),
 	}
 }
 

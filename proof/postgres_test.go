@@ -31,7 +31,7 @@ func TestSnapshotLivesOnWithoutItsSlot(t *testing.T) {
 		return n
 	}
 	// The slot goes with its session, which ends a moment after its client.
-	for deadline := time.Now().Add(5 * time.Second); one(`SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'banyan\_verify%' AND database = current_database()`) > 0; {
+	for deadline := time.Now().Add(time.Minute); one(`SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'banyan\_verify%' AND database = current_database()`) > 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("the temporary slot is still there")
 		}
@@ -55,7 +55,7 @@ func TestSnapshotLivesOnWithoutItsSlot(t *testing.T) {
 	if err := snap.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); one(`SELECT count(*) FROM pg_stat_activity WHERE application_name = 'banyan' AND datname = current_database()`) > 0; {
+	for deadline := time.Now().Add(time.Minute); one(`SELECT count(*) FROM pg_stat_activity WHERE application_name = 'banyan' AND datname = current_database()`) > 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("a session of the proof is still there")
 		}

@@ -217,7 +217,7 @@ func (r *road) verify() *Report {
 			}
 			return all, err
 		},
-		Counts: r.store.Counts, Wait: 20 * time.Second, SpillDir: r.t.TempDir(), RowsPerRange: 50, Values: true})
+		Counts: r.store.Counts, Wait: time.Minute, SpillDir: r.t.TempDir(), RowsPerRange: 50, Values: true})
 	if err != nil {
 		r.t.Fatal(err)
 	}
