@@ -187,32 +187,37 @@ func (r *run) expire(ctx context.Context) error {
 	return err
 }
 
-// watch listens for changes in the database, and shows others by a lease that
-// somebody runs this version.
+// live shows others by a lease that somebody runs this version. Where none can be had a
+// swap may take this run for dead, and do its work; watch tries again.
+func (r *run) live(ctx context.Context) {
+	if r.lease != nil {
+		return
+	}
+	if lease, err := r.opts.Store.Lease(ctx, r.spec.Name, r.opts.Version.Number, control.Owning, r.opts.Owner); err == nil {
+		r.lease = lease
+	}
+}
+
+// die ends what live began. It may be called twice.
+func (r *run) die() {
+	if r.lease != nil {
+		r.lease.Close()
+		r.lease = nil
+	}
+}
+
+// watch listens for changes in the database, and keeps the lease.
 func (r *run) watch(ctx context.Context) {
-	var lease *control.Lease
-	defer func() {
-		if lease != nil {
-			lease.Close()
-		}
-	}()
-	store := r.opts.Store
+	defer r.die()
 	for ctx.Err() == nil {
-		for change, err := range store.Watch(ctx) {
+		for change, err := range r.opts.Store.Watch(ctx) {
 			if err != nil {
 				break
 			}
-			if lease != nil && change.Kind == control.Looked && lease.Renew(ctx) != nil {
-				lease.Close()
-				lease = nil
+			if r.lease != nil && change.Kind == control.Looked && r.lease.Renew(ctx) != nil {
+				r.die()
 			}
-			if lease == nil {
-				// Without one a swap may take this run for dead, and do its work.
-				lease, err = store.Lease(ctx, r.spec.Name, r.opts.Version.Number, control.Owning, r.opts.Owner)
-				if err != nil {
-					lease = nil
-				}
-			}
+			r.live(ctx)
 			r.changed(change)
 		}
 		if !sleep(ctx, time.Second) {

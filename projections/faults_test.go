@@ -158,6 +158,48 @@ func TestHandlerUnderFaults(t *testing.T) {
 	}
 }
 
+// Whoever is about to own partitions is seen to live before: a swap would take it for
+// dead, run the version for the moment, and take the partitions away from it.
+func TestOwnerIsAliveBeforeItOwns(t *testing.T) {
+	h := newHouse(t)
+	p := counting(t)
+	v := h.install(p)
+	h.trade(10)
+	h.publish()
+	h.catchUp(p, v)
+	alive := func() bool {
+		alive, err := h.store.Alive(t.Context(), v.Projection, v.Number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return alive
+	}
+	h.eventually("nobody runs it", func() bool { return !alive() })
+	tx, err := h.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background()) //nolint:errcheck // it has ended by then
+	if _, err := tx.Exec(t.Context(), `SELECT FROM banyan.part FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	r := h.runner(p, v)
+	stop := h.start(r, h.parts(orders))
+	h.eventually("it lives, and owns nothing yet", alive)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.trade(10)
+	h.publish()
+	h.passed(r)
+	if err := stop(); !errors.Is(err, errStopped) {
+		t.Fatal(err)
+	}
+	if alive() {
+		t.Error("it lives on after its end")
+	}
+}
+
 // A broker that is away is named as the reason, and nothing else is lost.
 func TestStallIsExplained(t *testing.T) {
 	h := newHouse(t)

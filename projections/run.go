@@ -24,7 +24,8 @@ type run struct {
 	goroutines sync.WaitGroup
 	wake       chan struct{} // of capacity 1
 
-	conn    *pgxpool.Conn // nil between attempts
+	conn    *pgxpool.Conn  // nil between attempts
+	lease   *control.Lease // of begin, then of watch; nil where none could be had
 	version control.Version
 	order   order
 	batch   batch
@@ -75,22 +76,26 @@ func (r *Runner) begin(ctx context.Context, ids []control.PartID) (*run, error) 
 		if err = n.checkTopics(ctx, ids); err != nil {
 			return err
 		}
+		n.live(ctx) // before: where an owner is seen, it is seen to live
 		parts, err = r.opts.Store.TakeOver(ctx, r.spec.Name, r.opts.Version.Number, ids, r.opts.Owner)
 		return err
 	})
 	if err != nil {
+		n.die()
 		return nil, err
 	}
 	if !r.mayKeepCache(parts) {
 		r.space.Reset()
 	}
 	if err := n.patiently(ctx, func() error { return n.checkLogs(ctx, parts) }); err != nil {
+		n.die()
 		n.leave(parts)
 		return nil, err
 	}
 	n.makeLanes(parts)
 	if err := n.patiently(ctx, func() error { return n.reload(ctx) }); err != nil {
 		r.stats.forget()
+		n.die()
 		n.leave(parts)
 		return nil, err
 	}
