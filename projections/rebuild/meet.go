@@ -1,7 +1,6 @@
 package rebuild
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +36,7 @@ func (s *swapper) meet(ctx context.Context, do func(ctx context.Context, at cont
 	since := time.Now()
 	held, cancel := context.WithTimeout(ctx, s.cfg.Hold)
 	defer cancel()
-	if err := s.reach(held, hold.At); err != nil {
+	if err := s.reach(ctx, held, hold.At); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -46,22 +45,13 @@ func (s *swapper) meet(ctx context.Context, do func(ctx context.Context, at cont
 	return do(held, hold.At, since)
 }
 
-// reach waits until both stand at the mark.
-func (s *swapper) reach(ctx context.Context, at control.Mark) error {
-	var last error
+// reach waits until both stand at the mark, or the hold is over. The database is asked
+// once in any case, however slow it is: who is late says more than that time is up.
+func (s *swapper) reach(ctx, held context.Context, at control.Mark) error {
 	for {
 		err := s.store.Reached(ctx, s.cfg.Projection, s.from.Number, s.to.Number, at)
 		var late *control.NotReachedError
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return cmp.Or(last, err)
-		case !errors.As(err, &late) || late.Lapsed:
-			return err
-		}
-		last = err
-		if !pause(ctx, 2*time.Millisecond) {
+		if !errors.As(err, &late) || late.Lapsed || !pause(held, 2*time.Millisecond) {
 			return err
 		}
 	}
