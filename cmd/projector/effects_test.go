@@ -273,7 +273,8 @@ func TestTimersGoOffOnce(t *testing.T) {
 			case 2:
 				h.must(0, "rebuild", "reminders", "--wait")
 				h.exchange("swap", "reminders")
-			case 4:
+			case 4: // by two who run it, of which one would have to give way
+				h.owned("reminders", r)
 				h.exchange("rollback", "reminders")
 			}
 			r.Kill()
