@@ -37,6 +37,7 @@ type verification struct {
 	said, kept *shelf
 	tables     *tables
 	mark       *Mark
+	present    Rules // of Current
 	aggregates []*AggregateReport
 	compared   bool
 	retired    map[string]int64
@@ -102,6 +103,9 @@ func (v *verification) standing(ctx context.Context) (why string, err error) {
 	if why, err := v.snapshotRunning(ctx); why != "" || err != nil {
 		return why, err
 	}
+	if v.present, err = v.Rules(ctx, v.Current); err != nil {
+		return "", fmt.Errorf("read the present rules, version %d: %w", v.Current, err)
+	}
 	return v.wait(ctx, 0)
 }
 
@@ -158,18 +162,14 @@ func (v *verification) read(ctx context.Context, total int64) error {
 
 // rules gets every version that the topics name.
 func (v *verification) rules(ctx context.Context) (map[int]Rules, map[string]map[int]bool, []string, error) {
-	current, err := v.Rules(ctx, v.Current)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("read the present rules, version %d: %w", v.Current, err)
-	}
-	rules := map[int]Rules{v.Current: current}
+	rules := map[int]Rules{v.Current: v.present}
 	wanted, err := versions(v.said)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	var unfinished []string
 	tried := map[int]bool{v.Current: true}
-	for _, u := range current.Units() {
+	for _, u := range v.present.Units() {
 		v.aggregates = append(v.aggregates, &AggregateReport{Aggregate: u.Aggregate, Table: u.Root.Table.FullName(), Topic: v.TopicOf[u.Aggregate]})
 		for _, n := range sorted(wanted[u.Aggregate]) {
 			if tried[n] {

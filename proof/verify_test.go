@@ -411,6 +411,19 @@ type broken struct{ err error }
 
 func (b broken) Snapshot(context.Context) (Snapshot, error) { return nil, b.err }
 
+// What the present rules cannot look at is told at once, and not behind a watermark
+// that need never come.
+func TestRulesThatDoNotFitAreToldFirst(t *testing.T) {
+	w := newWorld(t)
+	w.mark = nil
+	w.cfg.Wait = time.Hour
+	want := errors.New("the rules do not fit")
+	w.cfg.Rules = func(context.Context, int) (Rules, error) { return nil, want }
+	if r, err := Verify(t.Context(), w.cfg); !errors.Is(err, want) || !strings.Contains(err.Error(), "present rules, version 1") {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestRender(t *testing.T) {
 	good := usual(t)
 	bad := usual(t)
