@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -99,15 +100,22 @@ func SettledSnapshot(ctx context.Context, url string) (*Snapshot, error) {
 		case <-time.After(20 * time.Millisecond):
 			s, err = LiveSnapshot(ctx, url)
 		}
-		if ctx.Err() != nil {
+		if over(ctx) {
 			s.Close()
-			return nil, &UnsettledError{XID: open, Err: context.Cause(ctx)}
+			return nil, &UnsettledError{XID: open, Err: cmp.Or(context.Cause(ctx), err, context.DeadlineExceeded)}
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// over reports whether ctx has ended or has no time left: a connection that is being
+// made looks at the clock itself, and may fail by the deadline before ctx has ended.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 func openSnapshot(ctx context.Context, url, sql string) (*Snapshot, error) {

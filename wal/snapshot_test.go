@@ -1,10 +1,13 @@
 package wal_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -55,6 +58,71 @@ func treeText(u *wal.UnitTable, tree *wal.Tree, indent string) string {
 		}
 	}
 	return s
+}
+
+// late is a context whose deadline passes when the test says so, and which ends later:
+// between the two a connection fails by the deadline, and the context knows of nothing.
+type late struct {
+	context.Context
+	passed atomic.Bool
+}
+
+func (c *late) Deadline() (time.Time, bool) {
+	if c.passed.Load() {
+		return time.Now().Add(-time.Millisecond), true
+	}
+	return time.Now().Add(time.Hour), true
+}
+
+// Which transaction keeps a settled snapshot from being had is told, also where it is
+// while a connection is being made that the time is up.
+func TestSettledSnapshotNamesWhoIsOpen(t *testing.T) {
+	db := pgtest.New(t)
+	tx, err := db.Conn(t).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open uint64
+	if err := tx.QueryRow(t.Context(), `SELECT pg_current_xact_id()::text::bigint`).Scan(&open); err != nil {
+		t.Fatal(err)
+	}
+	unsettled := func(ctx context.Context, after func()) {
+		t.Helper()
+		done := make(chan error, 1)
+		go func() {
+			s, err := wal.SettledSnapshot(ctx, db.URL)
+			s.Close() //nolint:errcheck // there is none
+			done <- err
+		}()
+		// The second look at the tables has begun, so the first has found who is open.
+		pids := map[string]bool{}
+		for len(pids) < 2 {
+			if len(done) > 0 {
+				t.Fatalf("it did not wait: %v", <-done)
+			}
+			for _, pid := range db.Column(t, `SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'banyan'`) {
+				pids[pid] = true
+			}
+		}
+		after()
+		err := <-done
+		var u *wal.UnsettledError
+		if !errors.As(err, &u) || u.XID > open || u.Err == nil { // others are on this server too
+			t.Errorf("want that transaction %d is open, got %v", open, err)
+		}
+	}
+	l := &late{Context: t.Context()}
+	unsettled(l, func() { l.passed.Store(true) })
+	ctx, cancel := context.WithCancel(t.Context())
+	unsettled(ctx, cancel)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := wal.SettledSnapshot(t.Context(), db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close() //nolint:errcheck // a reader
 }
 
 func TestSnapshotReadsTrees(t *testing.T) {
