@@ -145,11 +145,9 @@ func scanEvent(row pgx.Row, source string) (event.Event, error) {
 }
 
 // Acknowledge stores how far the shelves are published; nothing moves back. It
-// is fenced by the epoch (ErrFenced), and waits for no commit.
+// is fenced by the epoch (ErrFenced), also where there is nothing to store, and waits
+// for no commit.
 func (o *Owner) Acknowledge(ctx context.Context, acks []Ack) error {
-	if len(acks) == 0 {
-		return nil
-	}
 	n := len(acks)
 	ids := make([]int32, n)
 	seqs, offsets, twins, nexts := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)

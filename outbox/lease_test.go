@@ -186,6 +186,9 @@ func TestZombie(t *testing.T) {
 	case <-ctx.Done():
 		t.Error("the zombie never learnt that it has lost")
 	}
+	if err := zombie.Acknowledge(ctx, nil); !errors.Is(err, outbox.ErrFenced) {
+		t.Errorf("the zombie asks whether it still owns the source: %v, want ErrFenced", err)
+	}
 	err := zombie.Acknowledge(ctx, []outbox.Ack{{Topic: "shop.orders", Partition: outbox.PartitionOf("1-0", 6), Seq: 1}})
 	if !errors.Is(err, outbox.ErrFenced) {
 		t.Errorf("the zombie's acknowledgement: %v, want ErrFenced", err)
@@ -195,6 +198,9 @@ func TestZombie(t *testing.T) {
 	}
 	if h, err := s.Holder(ctx); err != nil || !h.Alive || h.Epoch != successor.Epoch() {
 		t.Errorf("holder after the zombie's end: %+v %v", h, err)
+	}
+	if err := successor.Acknowledge(ctx, nil); err != nil {
+		t.Errorf("the owner asks: %v", err)
 	}
 	if got := stored(t, successor); len(got) != 17 {
 		t.Errorf("%d events, want 17", len(got))

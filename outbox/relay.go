@@ -120,6 +120,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err := context.Cause(within)
+	var refused *Refused
+	if errors.As(err, &refused) && errors.Is(r.Backlog.Acknowledge(last, nil), ErrFenced) {
+		return ErrFenced // what was refused is what the new owner has published
+	}
 	if serr := r.storeAcksOnce(last); serr != nil && !errors.Is(err, ErrFenced) {
 		err = errors.Join(err, serr)
 	}

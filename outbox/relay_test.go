@@ -658,6 +658,30 @@ func TestRelayRefuses(t *testing.T) {
 	}
 }
 
+// A relay that was stopped for a while finds records of its successor, which are not
+// somebody else's: it has been taken over.
+func TestRelayMeetsItsSuccessor(t *testing.T) {
+	w := newWorld(t)
+	w.twins = false
+	stop, _ := w.running(w.relay(w.bus))
+	w.store.commit(keys(26)...)
+	w.settled()
+	stop()
+	e := w.store.events[TopicPartition{"t", 0}][0]
+	e.Writer = 2
+	if _, err := w.bus.Produce(t.Context(), "t", 0, []event.Record{e.Record()}); err != nil {
+		t.Fatal(err)
+	}
+	w.store.mu.Lock()
+	w.store.fenced = true
+	w.store.mu.Unlock()
+	_, ended := w.running(w.relay(w.bus))
+	var refused *Refused
+	if err := ended(); !errors.Is(err, ErrFenced) || errors.As(err, &refused) {
+		t.Fatal(err)
+	}
+}
+
 // The same while it runs: an offset in a reply that is not the next one gives
 // the other writer away.
 func TestRelayMeetsAnotherWriter(t *testing.T) {

@@ -38,8 +38,8 @@ type Backlog interface {
 	// them.
 	Stored(ctx context.Context, topic string, partition int, after int64, count, bytes int) ([]event.Event, error)
 	// Acknowledge stores how far the shelves are published, fenced by the
-	// epoch: ErrFenced where somebody else owns the source now. Nothing ever
-	// moves back.
+	// epoch: ErrFenced where somebody else owns the source now, also where acks
+	// is empty. Nothing ever moves back.
 	Acknowledge(ctx context.Context, acks []Ack) error
 	// Committed returns a channel that is closed by the next commit that
 	// stores events or moves the position.
