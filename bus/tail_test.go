@@ -104,8 +104,13 @@ func TestTailIsPrompt(t *testing.T) {
 	checkPrompt(t, c, 20)
 }
 
-func checkPrompt(t *testing.T, c *Cluster, rounds int) {
+func checkPrompt(t *testing.T, on *Cluster, rounds int) {
 	t.Helper()
+	c, err := Dial(t.Context(), Config{Brokers: on.brokers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
 	// Who waited for the fetch of another partition would wait longer than this test.
 	c.wait = 10 * time.Minute
 	var tails []*tailing
