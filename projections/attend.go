@@ -191,7 +191,10 @@ func (r *run) expire(ctx context.Context) error {
 // swap may take this run for dead, and do its work; watch tries again.
 func (r *run) live(ctx context.Context) {
 	if r.lease != nil {
-		return
+		if r.lease.Renew(ctx) == nil {
+			return
+		}
+		r.die()
 	}
 	if lease, err := r.opts.Store.Lease(ctx, r.spec.Name, r.opts.Version.Number, control.Owning, r.opts.Owner); err == nil {
 		r.lease = lease
@@ -214,10 +217,9 @@ func (r *run) watch(ctx context.Context) {
 			if err != nil {
 				break
 			}
-			if r.lease != nil && change.Kind == control.Looked && r.lease.Renew(ctx) != nil {
-				r.die()
+			if change.Kind == control.Looked || r.lease == nil {
+				r.live(ctx)
 			}
-			r.live(ctx)
 			r.changed(change)
 		}
 		if !sleep(ctx, time.Second) {

@@ -87,13 +87,13 @@ func (r *Runner) begin(ctx context.Context, ids []control.PartID) (*run, error) 
 	if !r.mayKeepCache(parts) {
 		r.space.Reset()
 	}
-	if err := n.patiently(ctx, func() error { return n.checkLogs(ctx, parts) }); err != nil {
+	if err := n.patiently(ctx, func() error { n.live(ctx); return n.checkLogs(ctx, parts) }); err != nil {
 		n.die()
 		n.leave(parts)
 		return nil, err
 	}
 	n.makeLanes(parts)
-	if err := n.patiently(ctx, func() error { return n.reload(ctx) }); err != nil {
+	if err := n.patiently(ctx, func() error { n.live(ctx); return n.reload(ctx) }); err != nil {
 		r.stats.forget()
 		n.die()
 		n.leave(parts)

@@ -1,6 +1,7 @@
 package rebuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,15 +46,32 @@ func (s *swapper) meet(ctx context.Context, do func(ctx context.Context, at cont
 	return do(held, hold.At, since)
 }
 
-// reach waits until both stand at the mark, or the hold is over. The database is asked
-// once in any case, however slow it is: who is late says more than that time is up.
+// lookPatience is how long the database may take for a look when the hold is over.
+const lookPatience = 10 * time.Second
+
+// reach waits until both stand at the mark, or the hold is over. A look that has begun
+// is waited for beyond that: who is late says more than that time is up.
 func (s *swapper) reach(ctx, held context.Context, at control.Mark) error {
+	look, cancel := context.WithTimeout(ctx, s.cfg.Hold+lookPatience)
+	defer cancel()
+	var last error
 	for {
-		err := s.store.Reached(ctx, s.cfg.Projection, s.from.Number, s.to.Number, at)
+		err := s.store.Reached(look, s.cfg.Projection, s.from.Number, s.to.Number, at)
 		var late *control.NotReachedError
-		if !errors.As(err, &late) || late.Lapsed || !pause(held, 2*time.Millisecond) {
+		switch {
+		case err == nil && held.Err() != nil && ctx.Err() == nil:
+			return &control.NotReachedError{Projection: s.cfg.Projection, At: at, Lapsed: true}
+		case err == nil:
+			return nil
+		case !errors.As(err, &late):
+			if look.Err() != nil {
+				return cmp.Or(last, err)
+			}
+			return err
+		case late.Lapsed || !pause(held, 2*time.Millisecond):
 			return err
 		}
+		last = err
 	}
 }
 

@@ -326,8 +326,8 @@ func (s *Service) outlive(ctx context.Context, v control.Version, parts map[stri
 	}
 }
 
-// deadAfter is how long an owner may show no sign of life that has not left: it
-// takes partitions over first, and its lease a moment later.
+// deadAfter is how long an owner may show no sign of life that has not left: a lease
+// that was lost with its connection is taken anew a moment later.
 const deadAfter = 8 * time.Second
 
 // owned looks who has the partitions: left says that nobody has any of them, lives
