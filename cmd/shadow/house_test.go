@@ -185,12 +185,12 @@ func (h *house) onlyShadow() string {
 	return strings.TrimPrefix(names[0], "shadow_")
 }
 
-// ledgerOrders is how many orders a row of the ledger counts.
-func ledgerOrders(t *testing.T, row string) int {
+// ledgerOf reads a row of the ledger.
+func ledgerOf(t *testing.T, row string) *compare.Ledger {
 	t.Helper()
 	var l struct{ Ledger *compare.Ledger }
 	if err := json.Unmarshal([]byte(row), &l); err != nil {
 		t.Fatal(err)
 	}
-	return int(l.Ledger.Consumed)
+	return l.Ledger
 }
