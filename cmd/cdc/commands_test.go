@@ -15,6 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/segmentio/kafka-go"
+
+	"banyan/cmd/internal/clitest"
 )
 
 // bare is a house without servers, for commands that need none.
@@ -87,14 +89,11 @@ aggregates:
 	}
 }
 
-// away is an address where nobody listens: a port that the system gives to nobody who
-// asks for any.
-const away = "127.0.0.1:1023"
-
 func TestSurroundingsThatFail(t *testing.T) {
 	t.Parallel()
 	h, name := ruled(t, shopSQL, shopRules)
 	h.must(0, "run", "--until-caught-up")
+	const away = clitest.Away
 	source, store := "postgres://who@"+away+"/x", "postgres://who@"+away+"/x"
 	for _, args := range [][]string{
 		{"doctor", "--source", source}, {"preview", "--table", "orders", "--source", source}, {"setup", "--source", source}, {"run", "--source", source}, {"verify", "--source", source}, {"teardown", "--source", source},
@@ -159,6 +158,7 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 		do(0, with("teardown")...)
 		do(0, with("embedded", "status")...)
 		// What goes wrong is told without it too.
+		const away = clitest.Away
 		for _, url := range []string{"postgres://me:" + written + "@" + away + "/x", "postgres://me:" + written + "@" + away + "/x?sslmode=nonsense", "host=127.0.0.1 port=1 user=me password='" + secret + "'",
 			"postgres://me@" + away + "/x?password=" + written, "postgres://me:" + secret + "@" + away + ":bad:port/x", h.source.UserURL("nobody_like_that", secret)} {
 			for _, args := range [][]string{{"doctor", "--source", url}, {"run", "--source", url}, {"status", "--store", url}, {"setup", "--owner", url}} {

@@ -17,7 +17,7 @@ import (
 
 func TestExitCodes(t *testing.T) {
 	db := pgtest.New(t)
-	const away = "127.0.0.1:1023" // a port that the system gives to nobody who asks for any
+	const away = clitest.Away
 	for _, c := range []struct {
 		name string
 		args []string

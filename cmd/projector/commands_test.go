@@ -2,12 +2,9 @@ package main_test
 
 import (
 	"encoding/json"
-	"net"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -221,31 +218,12 @@ func TestDatabaseWithoutRights(t *testing.T) {
 	}
 }
 
-// unused is an address where nobody listens, nor can while the test runs: it is taken.
-func unused(t *testing.T) string {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	syscall.CloseOnExec(fd)
-	t.Cleanup(func() { syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	at, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(at.(*syscall.SockaddrInet4).Port))
-}
-
 func TestSurroundingsThatFail(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, shippingYAML)
 	h.shop.trade(20)
 	h.must(0, "run", "--until-caught-up")
-	away := unused(t)
+	const away = clitest.Away
 	db := "postgres://who@" + away + "/x"
 	for _, args := range [][]string{
 		{"status", "--db", db}, {"lag", "--db", db}, {"run", "--db", db}, {"wait", "shipping", "1:0/1", "--db", db}, {"parked", "list", "--db", db}, {"effects", "list", "--db", db},

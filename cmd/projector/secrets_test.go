@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"banyan/cmd/internal/clitest"
 	"banyan/internal/kafkatest"
 	"banyan/internal/pgtest"
 )
@@ -58,7 +59,7 @@ func TestNoPasswordInAnyOutput(t *testing.T) {
 			}
 		}
 		// What goes wrong is told without it too.
-		away := unused(t)
+		const away = clitest.Away
 		for _, u := range []string{"postgres://me:" + written + "@" + away + "/x", "postgres://me:" + written + "@" + away + "/x?sslmode=nonsense", "host=127.0.0.1 port=1 user=me password='" + secret + "'",
 			"postgres://me@" + away + "/x?password=" + written, "postgres://me:" + secret + "@" + away + ":bad:port/x", db.UserURL("nobody_like_that", secret), db.UserURL("service", secret+"!")} {
 			for _, args := range [][]string{{"status", "mails"}, {"run", "--until-caught-up"}, {"verify", "mails"}} {

@@ -29,6 +29,10 @@ import (
 	"time"
 )
 
+// Away is an address where nobody listens: a port that the system gives to nobody who
+// asks for any.
+const Away = "127.0.0.1:1023"
+
 // Patience is how long a test waits for what must come, on a loaded machine and under
 // the race detector too.
 const Patience = 2 * time.Minute
